@@ -13,6 +13,8 @@ using TokenId = std::int32_t;
 // A block of the KV pool: `block_size` tokens of K and V of all layers.
 enum class BlockId : std::int32_t { kNone = -1 };
 
-inline std::int32_t index(BlockId block) { return static_cast<std::int32_t>(block); }
+inline std::int32_t index(BlockId block) {
+  return static_cast<std::int32_t>(block);
+}
 
 }  // namespace kvasir

@@ -1,7 +1,7 @@
 #pragma once
 
-// Expected failures as values: Status for "done or why not", Result<T> for "a T or why not". Bad requests, I/O,
-// corrupt files and full queues come back this way; our own bugs are KVASIR_CHECK's (base/check.h).
+// Expected failures as values: Status for "done or why not", Result<T> for "a T or why not". Bad requests,
+// I/O, corrupt files and full queues come back this way; our own bugs are KVASIR_CHECK's (base/check.h).
 
 #include <fmt/format.h>
 
@@ -14,15 +14,15 @@ namespace kvasir {
 
 enum class StatusCode {
   kOk,
-  kInvalidArgument,     // the caller sent something wrong (HTTP 400)
-  kNotFound,            // (404)
-  kCorrupt,             // a file or stored block is not what it claims to be
-  kIo,                  // the operating system refused
-  kUnsupported,         // well-formed, but not something that we can do (501)
-  kResourceExhausted,   // a queue or a budget is full: try later (429)
-  kUnavailable,         // not ready or shutting down (503)
-  kCancelled,           // the caller went away
-  kInternal,            // a bug that was contained (500)
+  kInvalidArgument,    // the caller sent something wrong (HTTP 400)
+  kNotFound,           // (404)
+  kCorrupt,            // a file or stored block is not what it claims to be
+  kIo,                 // the operating system refused
+  kUnsupported,        // well-formed, but not something that we can do (501)
+  kResourceExhausted,  // a queue or a budget is full: try later (429)
+  kUnavailable,        // not ready or shutting down (503)
+  kCancelled,          // the caller went away
+  kInternal,           // a bug that was contained (500)
 };
 
 // The outcome of an operation that returns nothing. The message is one line that names the thing, what was
@@ -51,7 +51,7 @@ Status error(StatusCode code, fmt::format_string<Args...> format, Args&&... args
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}        // NOLINT: implicit by intent, `return value;`
+  Result(T value) : state_(std::move(value)) {}         // NOLINT: implicit by intent, `return value;`
   Result(Status status) : state_(std::move(status)) {}  // NOLINT: implicit by intent, `return error(...);`
 
   bool ok() const { return std::holds_alternative<T>(state_); }
@@ -74,13 +74,14 @@ class [[nodiscard]] Result {
 }  // namespace kvasir
 
 // Returns the failure of `expr` (a Status) from the enclosing function.
-#define KVASIR_RETURN_IF_ERROR(expr)                       \
-  do {                                                     \
+#define KVASIR_RETURN_IF_ERROR(expr)                                                           \
+  do {                                                                                         \
     if (::kvasir::Status kvasir_status_ = (expr); !kvasir_status_.ok()) return kvasir_status_; \
   } while (false)
 
 // KVASIR_ASSIGN_OR_RETURN(auto x, f()): x = the value of f() (a Result), or returns its failure.
-#define KVASIR_ASSIGN_OR_RETURN(lhs, expr) KVASIR_ASSIGN_OR_RETURN_(KVASIR_CONCAT_(kvasir_result_, __LINE__), lhs, expr)
+#define KVASIR_ASSIGN_OR_RETURN(lhs, expr) \
+  KVASIR_ASSIGN_OR_RETURN_(KVASIR_CONCAT_(kvasir_result_, __LINE__), lhs, expr)
 #define KVASIR_CONCAT_(a, b) KVASIR_CONCAT2_(a, b)
 #define KVASIR_CONCAT2_(a, b) a##b
 #define KVASIR_ASSIGN_OR_RETURN_(result, lhs, expr) \

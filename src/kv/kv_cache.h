@@ -1,0 +1,143 @@
+#pragma once
+
+// The KV cache: which block holds which tokens, who uses it, and what may go when memory runs out. It handles
+// integers and opaque bytes; it never touches a float, and it allocates no block memory itself. Owned and
+// called by the engine's thread only.
+//
+//   admit ──> SequenceBlocks ── reserve / commit / insert_entry ... ──> release
+//
+// A sequence's block table is [shared blocks of the tree | its own blocks]. A block of its own becomes shared
+// when commit puts it into the tree: from then on it is immutable below the committed token count, and others
+// match it while its writer goes on.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+
+namespace kvasir::kv {
+
+struct KvCacheConfig {
+  int block_size = 16;
+  int num_blocks = 0;
+  int min_tokens = 20;  // shorter prompts are not inserted, shorter matches are not hits
+  int max_entries = 0;  // 0: bounded by memory alone
+  std::chrono::milliseconds max_age{1'200'000};  // absolute, from insertion
+  std::size_t logits_bytes = 0;                  // of one entry's last logits
+  int max_logits = 0;                            // how many entries keep their logits
+  std::size_t block_bytes = 0;                   // of one block in the KvPool; for stats
+};
+
+// A root of the prefix tree: nothing is ever shared across two of them.
+enum class NamespaceId : std::int32_t {};
+
+struct KvCacheStats {
+  // The original's counters: entries, and lookups of requests that use the prefix cache, counted once per
+  // request.
+  std::int64_t num_entries = 0, hits = 0, misses = 0;
+  std::int64_t evictions_lru = 0, evictions_ttl = 0, cached_tokens_reused = 0;
+  // Blocks.
+  std::int64_t blocks_total = 0, blocks_used = 0, blocks_shared = 0, blocks_pinned = 0;
+  std::int64_t block_evictions = 0;
+  std::size_t bytes_used = 0, bytes_budget = 0;
+};
+
+// The caller copies block `from` to `to` before its next call of the cache.
+struct BlockCopy {
+  BlockId from;
+  BlockId to;
+};
+
+class KvCache;
+
+// The blocks of one sequence. Move-only; holds pins on the tree and its own blocks until KvCache::release.
+class SequenceBlocks {
+ public:
+  SequenceBlocks(SequenceBlocks&&) noexcept;
+  SequenceBlocks& operator=(SequenceBlocks&&) noexcept;
+  ~SequenceBlocks();  // Requires: released or moved from
+
+  std::span<const BlockId> block_table() const;
+  int num_cached_tokens() const;  // matched at admission; 0 on a miss
+  std::span<const std::byte> last_logits()
+      const;  // of the whole prompt, on a full hit; else empty. Valid until the next call of the cache.
+
+ private:
+  friend class KvCache;
+  struct State;
+  explicit SequenceBlocks(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+struct Admission {
+  SequenceBlocks blocks;
+  std::optional<BlockCopy> copy;  // a partly matching block, copied on write
+};
+
+class KvCache {
+ public:
+  KvCache(const KvCacheConfig& config, const Clock& clock);
+  ~KvCache();
+
+  // The namespace for a salt ("" is the default one); makes it when new. The cache forgets one when its last
+  // block goes.
+  NamespaceId open_namespace(std::string_view salt);
+
+  // How many tokens of `tokens` a lookup would reuse now. No side effects.
+  int probe(NamespaceId ns, std::span<const TokenId> tokens) const;
+
+  // Starts a sequence with the longest cached prefix of `tokens`, pinned. When the whole prompt is an entry
+  // with logits, all tokens match; otherwise at most tokens.size() - 1, so that the last is computed. Counts
+  // one hit or miss when it succeeds. Nullopt when the block for the copy cannot be had: the caller waits or
+  // preempts.
+  std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens);
+  // The same for a preempted sequence: counts nothing.
+  std::optional<Admission> resume(NamespaceId ns, std::span<const TokenId> tokens);
+  // A sequence that neither reads nor writes the tree.
+  SequenceBlocks admit_private();
+
+  // Makes room for `num_tokens` tokens in all, evicting what is unpinned; false when it cannot, with nothing
+  // changed.
+  bool reserve(SequenceBlocks& sequence, int num_tokens);
+
+  // The KV of tokens[0, num_computed) is written: its full blocks enter the tree and are shared from now on.
+  // A block that another sequence has put there meanwhile replaces this one's (the table may change). No
+  // effect on a private sequence.
+  void commit(SequenceBlocks& sequence, std::span<const TokenId> tokens, int num_computed);
+
+  // The whole prompt is computed: it becomes an entry with its last logits (config.logits_bytes bytes), its
+  // partly filled last block included, unless it is shorter than min_tokens. An existing entry is renewed in
+  // LRU order, not in age.
+  void insert_entry(SequenceBlocks& sequence, std::span<const TokenId> prompt,
+                    std::span<const std::byte> last_logits);
+
+  // Ends a sequence: what is computed stays in the tree (the partly filled last block too), its pins go, its
+  // private blocks are freed.
+  void release(SequenceBlocks sequence, std::span<const TokenId> tokens, int num_computed);
+
+  struct Cleared {
+    std::int64_t entries = 0, blocks = 0;
+    std::size_t bytes = 0;
+  };
+  // Drops every entry and every block that no running sequence uses; blocks in use leave the tree and go when
+  // their users end.
+  Cleared clear();
+
+  KvCacheStats stats() const;
+  // Every invariant of tree, lists, pins and counts, in O(size); aborts on a violation. For tests and idle
+  // debug builds.
+  void check_integrity() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvasir::kv

@@ -1,0 +1,59 @@
+#pragma once
+
+// A decoder of the Llama family: checked weights and one straight-line forward pass over a batch of sequence
+// slices whose keys and values live in a paged KvPool. It knows tokens, positions and blocks; it never sees a
+// request. One thread calls forward at a time; the pool's threads work inside it.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/kv_pool.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "format/model_files.h"
+#include "model/model_config.h"
+
+namespace kvasir::model {
+
+// How weights are held: as stored in the file, or converted at load.
+enum class WeightDtype { kAuto, kF32, kF16, kBf16 };
+
+// Consecutive tokens of one sequence to run through the model.
+struct SequenceSlice {
+  std::span<const TokenId> tokens;  // (num_tokens), at least one, each in [0, vocab_size)
+  int start_position = 0;           // position of tokens[0]; the KV of all earlier positions is in the blocks
+  std::span<const BlockId> block_table;  // block i holds positions [i * block_size, (i + 1) * block_size)
+  bool wants_logits = false;             // whether the logits of the slice's last token are computed
+};
+
+class Model {
+ public:
+  // Loads config.json and the weights. Errors: kCorrupt, kUnsupported, kNotFound, naming file and tensor.
+  // `files` must outlive the model: weights that need no conversion stay mapped.
+  static Result<std::unique_ptr<Model>> load(format::ModelFiles& files, WeightDtype dtype, ThreadPool& pool);
+  ~Model();
+
+  const ModelConfig& config() const;
+
+  // The layout of the blocks that this model reads and writes. Requires: block_size is a positive multiple
+  // of 16.
+  backend::KvLayout kv_layout(int block_size, backend::KvDtype dtype) const;
+
+  // A 128-bit-strong fingerprint of config and weights' identity (sizes, names and sampled content), as text.
+  const std::string& fingerprint() const;
+
+  // Runs all slices: writes their K and V into the blocks, and returns the logits of those slices that want
+  // them, in order: (num_wanting, vocab_size), valid until the next call. Bitwise the same for a token
+  // whatever else is in the batch, however its sequence was cut into slices and however many threads run.
+  // Requires: no two slices write the same block; positions below config().max_position_embeddings.
+  std::span<const float> forward(std::span<const SequenceSlice> slices, backend::KvPool& kv);
+
+ private:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvasir::model
