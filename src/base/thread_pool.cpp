@@ -1,0 +1,180 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+
+namespace kvasir {
+namespace {
+
+// Long enough to bridge the serial code between two loops of a forward, short enough to cost nothing.
+constexpr int kSpins = 4000;
+// Ranges handed out per thread and loop: a thread that loses its core for a while holds up only one.
+constexpr int kRangesPerThread = 8;
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Returns the first value of `word` that differs from `old`.
+std::uint32_t wait_for_change(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (std::uint32_t now = word.load(std::memory_order_acquire); now != old) return now;
+    relax();
+  }
+  word.wait(old, std::memory_order_acquire);
+  return word.load(std::memory_order_acquire);
+}
+
+// CPUs worth of run time that the cgroup in `folder` (or any above it, up to `root`) grants; infinity if any.
+double cgroup_quota(std::string folder, const std::string& root) {
+  double quota = INFINITY;
+  while (folder.size() >= root.size()) {
+    std::string max;
+    double period = 0;
+    if (std::ifstream v2(folder + "/cpu.max"); v2 >> max >> period && max != "max" && period > 0) {
+      quota = std::min(quota, std::strtod(max.c_str(), nullptr) / period);
+    }
+    double micros = 0;
+    std::ifstream v1_quota(folder + "/cpu.cfs_quota_us");
+    std::ifstream v1_period(folder + "/cpu.cfs_period_us");
+    if (v1_quota >> micros && v1_period >> period && micros > 0 && period > 0) {
+      quota = std::min(quota, micros / period);
+    }
+    folder.resize(folder.rfind('/'));
+  }
+  return quota;
+}
+
+double process_cpu_quota() {
+  double quota = INFINITY;
+  std::ifstream cgroups("/proc/self/cgroup");  // lines "id:controllers:path"
+  for (std::string line; std::getline(cgroups, line);) {
+    const std::size_t first = line.find(':');
+    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const std::string path = line.substr(second + 1);
+    const std::string root = controllers.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controllers;
+    quota = std::min(quota, cgroup_quota(path == "/" ? root : root + path, root));
+  }
+  return quota;
+}
+
+}  // namespace
+
+struct ThreadPool::Impl {
+  explicit Impl(int num_threads) : num_threads(num_threads) {}
+
+  void work_on_loop(int worker) {
+    for (;;) {
+      const int begin = next.fetch_add(step, std::memory_order_relaxed);
+      if (begin >= count) return;
+      call(task, begin, begin + std::min(step, count - begin), worker);
+    }
+  }
+
+  void worker_main(int worker) {
+    std::uint32_t seen = 0;
+    for (;;) {
+      seen = wait_for_change(loop_number, seen);
+      if (stopping.load(std::memory_order_relaxed)) return;
+      work_on_loop(worker);
+      if (num_running.fetch_sub(1, std::memory_order_acq_rel) == 1) num_running.notify_one();
+    }
+  }
+
+  const int num_threads;
+  std::vector<std::thread> threads;
+
+  // The current loop, written by the caller before loop_number and read by workers after it.
+  Call call = nullptr;
+  const void* task = nullptr;
+  int count = 0;
+  int step = 0;
+
+  alignas(64) std::atomic<std::uint32_t> loop_number{0};
+  std::atomic<bool> stopping{false};
+  alignas(64) std::atomic<int> next{0};
+  alignas(64) std::atomic<std::uint32_t> num_running{0};
+};
+
+ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>(num_threads)) {
+  KVASIR_CHECK(num_threads >= 1);
+  impl_->threads.reserve(static_cast<std::size_t>(num_threads - 1));
+  for (int worker = 1; worker < num_threads; ++worker) {
+    impl_->threads.emplace_back([impl = impl_.get(), worker] { impl->worker_main(worker); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  impl_->stopping.store(true, std::memory_order_relaxed);
+  impl_->loop_number.fetch_add(1, std::memory_order_release);
+  impl_->loop_number.notify_all();
+  for (std::thread& thread : impl_->threads) thread.join();
+}
+
+int ThreadPool::num_threads() const {
+  return impl_->num_threads;
+}
+
+void ThreadPool::run(int count, int grain, Call call, const void* task) {
+  KVASIR_CHECK(grain >= 1);
+  if (count <= 0) return;
+  if (impl_->num_threads == 1 || count <= grain) return call(task, 0, count, 0);
+
+  const int num_grains = (count - 1) / grain + 1;
+  const int grains_per_range = std::max(1, num_grains / (impl_->num_threads * kRangesPerThread));
+  impl_->call = call;
+  impl_->task = task;
+  impl_->count = count;
+  impl_->step = static_cast<int>(std::min<std::int64_t>(count, std::int64_t{grain} * grains_per_range));
+  // A worker that finds nothing left adds a step past `count`: this must not overflow.
+  KVASIR_CHECK(std::int64_t{count} + std::int64_t{impl_->step} * impl_->num_threads <= INT32_MAX);
+  impl_->next.store(0, std::memory_order_relaxed);
+  impl_->num_running.store(static_cast<std::uint32_t>(impl_->num_threads - 1), std::memory_order_relaxed);
+  impl_->loop_number.fetch_add(1, std::memory_order_release);
+  impl_->loop_number.notify_all();
+
+  impl_->work_on_loop(0);
+  std::uint32_t running = impl_->num_running.load(std::memory_order_acquire);
+  while (running != 0) running = wait_for_change(impl_->num_running, running);
+}
+
+int num_physical_cores() {
+  // Larger than any machine that a static cpu_set_t (1024 CPUs) would miss.
+  std::vector<cpu_set_t> allowed(16);
+  const std::size_t bytes = allowed.size() * sizeof(cpu_set_t);
+  std::set<std::pair<std::string, std::string>> cores;  // (package, core): threads of one core count once
+  if (sched_getaffinity(0, bytes, allowed.data()) == 0) {
+    for (std::size_t cpu = 0; cpu < bytes * 8; ++cpu) {
+      if (!CPU_ISSET_S(cpu, bytes, allowed.data())) continue;
+      const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+      std::string package, core;
+      std::ifstream(topology + "physical_package_id") >> package;
+      if (!(std::ifstream(topology + "core_id") >> core)) core = "cpu" + std::to_string(cpu);
+      cores.emplace(package, core);
+    }
+  }
+  const int num_cores = cores.empty() ? static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))
+                                      : static_cast<int>(cores.size());
+  const double quota = process_cpu_quota();
+  return quota < num_cores ? std::max(1, static_cast<int>(quota)) : num_cores;
+}
+
+}  // namespace kvasir
