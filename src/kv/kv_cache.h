@@ -93,13 +93,14 @@ class KvCache {
   // How many tokens of `tokens` a lookup would reuse now. No side effects.
   int probe(NamespaceId ns, std::span<const TokenId> tokens) const;
 
-  // Starts a sequence with the longest cached prefix of `tokens`, pinned. When the whole prompt is an entry
-  // with logits, all tokens match; otherwise at most tokens.size() - 1, so that the last is computed. Counts
-  // one hit or miss when it succeeds. Nullopt when the block for the copy cannot be had: the caller waits or
-  // preempts.
-  std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens);
+  // Starts a sequence with the longest cached prefix of `tokens`, pinned, and room for `num_tokens` tokens in
+  // all, evicting what is unpinned. When the whole prompt is an entry with logits, all tokens match; otherwise
+  // at most tokens.size() - 1, so that the last is computed. Where memory is so short that the source of a
+  // copy would have to be evicted, the match ends at the block before. Counts one hit or miss when it
+  // succeeds. Nullopt, with nothing changed, when there is no room: the caller waits or preempts.
+  std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
   // The same for a preempted sequence: counts nothing.
-  std::optional<Admission> resume(NamespaceId ns, std::span<const TokenId> tokens);
+  std::optional<Admission> resume(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
   // A sequence that neither reads nor writes the tree.
   SequenceBlocks admit_private();
 
