@@ -1,0 +1,30 @@
+#pragma once
+
+// A file's bytes, mapped read-only for as long as the object lives.
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "base/status.h"
+
+namespace kvasir::format {
+
+class FileMap {
+ public:
+  // Errors: kNotFound, kIo (also for what is not a regular file), naming the path.
+  static Result<FileMap> open(const std::string& path);
+  FileMap(FileMap&& other) noexcept;
+  FileMap& operator=(FileMap&& other) noexcept;
+  ~FileMap();
+
+  // Valid as long as this map, wherever it has been moved to.
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  explicit FileMap(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  std::span<const std::byte> bytes_;  // owned mapping; empty when moved from
+};
+
+}  // namespace kvasir::format

@@ -1,0 +1,55 @@
+#pragma once
+
+// The files of one model by name, from a folder or from memory (the model that is part of the binary). It
+// does not look inside them. One thread at a time.
+
+#include <cstddef>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "format/file_map.h"
+
+namespace kvasir::format {
+
+class ModelFiles {
+ public:
+  struct MemoryFile {
+    std::string_view name;
+    std::span<const std::byte> bytes;
+  };
+
+  // The files of `folder`. Errors: kNotFound when it is not a folder.
+  static Result<ModelFiles> open(const std::string& folder);
+
+  // Files in memory, which must outlive the object; `name` stands for the folder in messages.
+  static ModelFiles from_memory(std::string name, std::span<const MemoryFile> files);
+
+  // The folder, as given.
+  const std::string& name() const { return name_; }
+
+  // What messages call `file`.
+  std::string path(std::string_view file) const;
+
+  bool has(std::string_view file) const;
+
+  // The bytes of `file`, valid as long as this object; a file on disk is mapped once, at the first call.
+  // Errors: kNotFound, kIo; kInvalidArgument when `file` is not a plain name (a path could leave the folder).
+  Result<std::span<const std::byte>> read(std::string_view file);
+
+  // The JSON object in `file`. Errors: those of read(); kCorrupt when it is not a JSON object.
+  Result<nlohmann::json> read_json(std::string_view file);
+
+ private:
+  explicit ModelFiles(std::string name, bool is_folder) : name_(std::move(name)), is_folder_(is_folder) {}
+
+  std::string name_;
+  bool is_folder_ = false;
+  std::map<std::string, FileMap, std::less<>> maps_;
+  std::map<std::string, std::span<const std::byte>, std::less<>> bytes_;
+};
+
+}  // namespace kvasir::format
