@@ -1,0 +1,306 @@
+#include "backend/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/check.h"
+#include "kernels/float_formats.h"
+#include "kernels/kernels.h"
+
+namespace kvasir::backend {
+namespace {
+
+constexpr int kLanes = 16;
+// Rows from which the kernel copies blocks of w; its columns are then best cut at multiples of its blocks.
+constexpr int kManyRows = 12;
+constexpr int kColumnGrain = 16;
+constexpr int kBlockedColumnGrain = 48;
+constexpr int kElementGrain = 4096;
+
+kernels::WeightType kernel_type(WeightDtype dtype) {
+  switch (dtype) {
+    case WeightDtype::kF32:
+      return kernels::WeightType::kF32;
+    case WeightDtype::kF16:
+      return kernels::WeightType::kF16;
+    case WeightDtype::kBf16:
+      return kernels::WeightType::kBf16;
+  }
+  return kernels::WeightType::kF32;
+}
+
+float load(const std::byte* from, WeightDtype dtype) {
+  if (dtype == WeightDtype::kF32) {
+    float value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  std::uint16_t bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return dtype == WeightDtype::kF16 ? kernels::f16_to_f32(bits) : kernels::bf16_to_f32(bits);
+}
+
+void store(float value, std::byte* to, WeightDtype dtype) {
+  if (dtype == WeightDtype::kF32) {
+    std::memcpy(to, &value, sizeof value);
+    return;
+  }
+  const std::uint16_t bits =
+      dtype == WeightDtype::kF16 ? kernels::f32_to_f16(value) : kernels::f32_to_bf16(value);
+  std::memcpy(to, &bits, sizeof bits);
+}
+
+// Where one layer's K and V lie in a block, in bytes.
+struct LayerPlace {
+  LayerPlace(const KvLayout& layout, int layer)
+      : element_bytes(layout.dtype == KvDtype::kF32 ? 4 : 2),
+        head_bytes(static_cast<std::size_t>(layout.head_dim) * kernels::kTileTokens * element_bytes),
+        tile_bytes(head_bytes * layout.num_kv_heads),
+        k(2 * tile_bytes * (layout.block_size / kernels::kTileTokens) * layer),
+        v(k + tile_bytes * (layout.block_size / kernels::kTileTokens)) {}
+
+  std::size_t element_bytes;
+  std::size_t head_bytes;  // of a tile
+  std::size_t tile_bytes;
+  std::size_t k, v;  // of the first tile
+};
+
+void store_kv_element(std::byte* tile, std::size_t i, float value, KvDtype dtype) {
+  if (dtype == KvDtype::kF32) {
+    reinterpret_cast<float*>(tile)[i] = value;
+  } else {
+    reinterpret_cast<std::uint16_t*>(tile)[i] = kernels::f32_to_f16(value);
+  }
+}
+
+float mean_of_squares(const float* x, int count) {
+  float lanes[kLanes] = {};
+  int i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
+  }
+  for (; i < count; ++i) lanes[i % kLanes] += x[i] * x[i];
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    for (int lane = 0; lane < step; ++lane) lanes[lane] += lanes[lane + step];
+  }
+  return lanes[0] / static_cast<float>(count);
+}
+
+}  // namespace
+
+std::size_t element_bytes(WeightDtype dtype) {
+  return dtype == WeightDtype::kF32 ? 4 : 2;
+}
+
+void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,
+             ThreadPool& pool) {
+  constexpr std::size_t kPiece = 1 << 16;
+  const auto* from = static_cast<const std::byte*>(src);
+  auto* to = static_cast<std::byte*>(dst);
+  const std::size_t num_pieces = (count + kPiece - 1) / kPiece;
+  pool.parallel_for(static_cast<int>(num_pieces), 1, [&](int begin, int end, int) {
+    const std::size_t last = std::min(count, static_cast<std::size_t>(end) * kPiece);
+    for (std::size_t i = static_cast<std::size_t>(begin) * kPiece; i < last; ++i) {
+      store(load(from + i * element_bytes(src_dtype), src_dtype), to + i * element_bytes(dst_dtype),
+            dst_dtype);
+    }
+  });
+}
+
+// Rows of neighbouring tokens and heads that read the same keys: one call of the attention kernel.
+struct CpuBackend::AttentionItem {
+  int run = 0;
+  int first_row = 0, num_rows = 0;
+  int first_head = 0, num_heads = 0;  // query heads, all of one KV head
+  std::size_t blocks = 0;             // of the sequence, in block_pointers_
+};
+
+Result<std::unique_ptr<CpuBackend>> CpuBackend::create(ThreadPool& pool) {
+  KVASIR_ASSIGN_OR_RETURN(const kernels::KernelTable* table,
+                          kernels::select_kernels(std::getenv("KVASIR_ISA")));
+  return std::unique_ptr<CpuBackend>(new CpuBackend(pool, *table));
+}
+
+CpuBackend::CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels)
+    : pool_(pool), kernels_(kernels) {
+  constexpr std::size_t kAlignment = 64 / sizeof(float);
+  const std::size_t num_floats = pool.num_threads() * kernels::kGemmScratchFloats + kAlignment;
+  scratch_memory_ = std::make_unique_for_overwrite<float[]>(num_floats);
+  void* begin = scratch_memory_.get();
+  std::size_t bytes = num_floats * sizeof(float);
+  auto* aligned = static_cast<float*>(std::align(64, sizeof(float), begin, bytes));
+  for (int i = 0; i < pool.num_threads(); ++i)
+    gemm_scratch_.push_back(aligned + i * kernels::kGemmScratchFloats);
+}
+
+CpuBackend::~CpuBackend() = default;
+
+const char* CpuBackend::isa() const {
+  return kernels_.isa;
+}
+
+void CpuBackend::embed(const Matrix& table, std::span<const TokenId> tokens, float* out) {
+  const std::size_t row_bytes = table.columns * element_bytes(table.dtype);
+  pool_.parallel_for(static_cast<int>(tokens.size()), 16, [&](int begin, int end, int) {
+    for (int i = begin; i < end; ++i) {
+      const auto* row =
+          static_cast<const std::byte*>(table.data) + static_cast<std::size_t>(tokens[i]) * row_bytes;
+      float* to = out + static_cast<std::size_t>(i) * table.columns;
+      for (int c = 0; c < table.columns; ++c) to[c] = load(row + c * element_bytes(table.dtype), table.dtype);
+    }
+  });
+}
+
+void CpuBackend::rms_norm(const float* x, int rows, int columns, const float* weight, float eps, float* out) {
+  pool_.parallel_for(rows, 16, [&](int begin, int end, int) {
+    for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
+      const float* in = x + row * columns;
+      const float scale = 1.0f / std::sqrt(mean_of_squares(in, columns) + eps);
+      for (int c = 0; c < columns; ++c) out[row * columns + c] = in[c] * scale * weight[c];
+    }
+  });
+}
+
+void CpuBackend::linear(const float* x, int rows, const Matrix& w, const float* bias, float* y) {
+  const int grain = rows < kManyRows ? kColumnGrain : kBlockedColumnGrain;
+  const std::size_t row_bytes = w.columns * element_bytes(w.dtype);
+  pool_.parallel_for(w.rows, grain, [&](int begin, int end, int worker) {
+    kernels::GemmArgs args;
+    args.x = x;
+    args.x_stride = w.columns;
+    args.w = static_cast<const std::byte*>(w.data) + begin * row_bytes;
+    args.w_type = kernel_type(w.dtype);
+    args.bias = bias == nullptr ? nullptr : bias + begin;
+    args.y = y + begin;
+    args.y_stride = w.rows;
+    args.m = rows;
+    args.n = end - begin;
+    args.k = w.columns;
+    args.scratch = gemm_scratch_[worker];
+    kernels_.gemm(args);
+  });
+}
+
+void CpuBackend::rope(float* x, int num_heads, int head_dim, std::span<const RowRun> runs,
+                      const RopeTable& table) {
+  const int half = head_dim / 2;
+  for (const RowRun& run : runs) {
+    pool_.parallel_for(run.num_rows, 16, [&](int begin, int end, int) {
+      for (int i = begin; i < end; ++i) {
+        const std::size_t angles = static_cast<std::size_t>(run.start_position + i) * half;
+        const float* cos = table.cos.data() + angles;
+        const float* sin = table.sin.data() + angles;
+        float* head = x + static_cast<std::size_t>(run.first_row + i) * num_heads * head_dim;
+        for (int h = 0; h < num_heads; ++h, head += head_dim) {
+          for (int d = 0; d < half; ++d) {
+            const float a = head[d], b = head[d + half];
+            head[d] = a * cos[d] - b * sin[d];
+            head[d + half] = b * cos[d] + a * sin[d];
+          }
+        }
+      }
+    });
+  }
+}
+
+void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<const RowRun> runs,
+                          KvPool& kv) {
+  const KvLayout& layout = kv.layout();
+  const LayerPlace place(layout, layer);
+  const int head_dim = layout.head_dim;
+  for (const RowRun& run : runs) {
+    pool_.parallel_for(run.num_rows, 16, [&](int begin, int end, int) {
+      for (int i = begin; i < end; ++i) {
+        const int position = run.start_position + i;
+        const int in_block = position % layout.block_size;
+        const int lane = in_block % kernels::kTileTokens;
+        std::byte* block = kv.block(run.block_table[position / layout.block_size]).data() +
+                           in_block / kernels::kTileTokens * place.tile_bytes;
+        const std::size_t row = static_cast<std::size_t>(run.first_row + i) * layout.num_kv_heads * head_dim;
+        for (int h = 0; h < layout.num_kv_heads; ++h) {
+          std::byte* k_tile = block + place.k + h * place.head_bytes;
+          std::byte* v_tile = block + place.v + h * place.head_bytes;
+          for (int d = 0; d < head_dim; ++d) {
+            const std::size_t at = row + h * head_dim + d;
+            store_kv_element(k_tile, static_cast<std::size_t>(d) * kernels::kTileTokens + lane, k[at],
+                             layout.dtype);
+            store_kv_element(v_tile, static_cast<std::size_t>(lane) * head_dim + d, v[at], layout.dtype);
+          }
+        }
+      }
+    });
+  }
+}
+
+void CpuBackend::attention(const float* q, int num_heads, int layer, std::span<const RowRun> runs,
+                           const KvPool& kv, float* out) {
+  const KvLayout& layout = kv.layout();
+  const LayerPlace place(layout, layer);
+  const int heads_per_kv_head = num_heads / layout.num_kv_heads;
+  const int heads_per_item = std::min(heads_per_kv_head, kernels::kMaxAttentionRows);
+  const int tokens_per_item = kernels::kMaxAttentionRows / heads_per_item;
+
+  attention_items_.clear();
+  block_pointers_.clear();
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const RowRun& run = runs[r];
+    const std::size_t blocks = block_pointers_.size();
+    const int num_blocks = (run.start_position + run.num_rows - 1) / layout.block_size + 1;
+    for (int b = 0; b < num_blocks; ++b) block_pointers_.push_back(kv.block(run.block_table[b]).data());
+    for (int row = 0; row < run.num_rows; row += tokens_per_item) {
+      for (int head = 0; head < num_heads; head += heads_per_item) {
+        // The heads of an item share a KV head: the last item of a group may be smaller.
+        const int group_end = (head / heads_per_kv_head + 1) * heads_per_kv_head;
+        const int count = std::min(heads_per_item, group_end - head);
+        attention_items_.push_back(
+            {static_cast<int>(r), row, std::min(tokens_per_item, run.num_rows - row), head, count, blocks});
+        head -= heads_per_item - count;
+      }
+    }
+  }
+
+  const float scale = 1.0f / std::sqrt(static_cast<float>(layout.head_dim));
+  pool_.parallel_for(static_cast<int>(attention_items_.size()), 1, [&](int begin, int end, int) {
+    for (int i = begin; i < end; ++i) {
+      const AttentionItem& item = attention_items_[i];
+      const RowRun& run = runs[item.run];
+      const int kv_head = item.first_head / heads_per_kv_head;
+      kernels::AttentionArgs args;
+      args.num_rows = 0;
+      for (int row = item.first_row; row < item.first_row + item.num_rows; ++row) {
+        for (int head = item.first_head; head < item.first_head + item.num_heads; ++head, ++args.num_rows) {
+          const std::size_t at =
+              (static_cast<std::size_t>(run.first_row + row) * num_heads + head) * layout.head_dim;
+          args.q[args.num_rows] = q + at;
+          args.out[args.num_rows] = out + at;
+          args.position[args.num_rows] = run.start_position + row;
+        }
+      }
+      args.blocks = block_pointers_.data() + item.blocks;
+      args.tiles_per_block = layout.block_size / kernels::kTileTokens;
+      args.k_offset = place.k + kv_head * place.head_bytes;
+      args.v_offset = place.v + kv_head * place.head_bytes;
+      args.tile_bytes = place.tile_bytes;
+      args.kv_type = layout.dtype == KvDtype::kF32 ? kernels::KvType::kF32 : kernels::KvType::kF16;
+      args.head_dim = layout.head_dim;
+      args.scale = scale;
+      kernels_.attention(args);
+    }
+  });
+}
+
+void CpuBackend::silu_mul(const float* gate, const float* up, std::size_t count, float* out) {
+  pool_.parallel_for(static_cast<int>(count), kElementGrain, [&](int begin, int end, int) {
+    kernels_.silu_mul(gate + begin, up + begin, out + begin, end - begin);
+  });
+}
+
+void CpuBackend::add(float* x, const float* y, std::size_t count) {
+  pool_.parallel_for(static_cast<int>(count), kElementGrain, [&](int begin, int end, int) {
+    for (int i = begin; i < end; ++i) x[i] += y[i];
+  });
+}
+
+}  // namespace kvasir::backend

@@ -1,0 +1,107 @@
+#pragma once
+
+// The operations of a forward pass on the CPU: kernels over the threads of a pool. Each result is bitwise the
+// same with any number of threads and any instruction set, and a row's result does not depend on the other
+// rows. It knows arrays, shapes and KV blocks; the order of the operations is the model's. One thread calls
+// it at a time.
+//
+// Activations are row-major float arrays, one row for each token of the step.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/kv_pool.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "base/thread_pool.h"
+
+namespace kvasir::kernels {
+struct KernelTable;
+}
+
+namespace kvasir::backend {
+
+enum class WeightDtype { kF32, kF16, kBf16 };
+
+// Bytes of one element.
+std::size_t element_bytes(WeightDtype dtype);
+
+// A weight as it lies in its file: (rows, columns), row-major, aligned to its element. Does not own the data.
+struct Matrix {
+  const void* data = nullptr;
+  WeightDtype dtype = WeightDtype::kF32;
+  int rows = 0;
+  int columns = 0;
+};
+
+// dst[i] = src[i] in another format; rounds to nearest, ties to even. `src` may be misaligned.
+void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,
+             ThreadPool& pool);
+
+// Where the rows of a step belong: which of them are neighbouring tokens of one sequence, and that one's
+// blocks.
+struct RowRun {
+  int first_row = 0;
+  int num_rows = 0;
+  int start_position = 0;                // of the first row's token
+  std::span<const BlockId> block_table;  // of the sequence
+};
+
+// cos and sin of every rotation angle: (num_positions, head_dim / 2) each.
+struct RopeTable {
+  std::vector<float> cos, sin;
+};
+
+class CpuBackend {
+ public:
+  // Chooses the kernels: those of the environment variable KVASIR_ISA, else the fastest that this CPU runs.
+  // `pool` must outlive the backend. Errors: kInvalidArgument, kUnsupported for KVASIR_ISA.
+  static Result<std::unique_ptr<CpuBackend>> create(ThreadPool& pool);
+  ~CpuBackend();
+
+  const char* isa() const;
+  ThreadPool& pool() { return pool_; }
+
+  // out (tokens, table.columns) = the tokens' rows of the table.
+  void embed(const Matrix& table, std::span<const TokenId> tokens, float* out);
+
+  // out (rows, columns) = x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich 2019). out may be x.
+  void rms_norm(const float* x, int rows, int columns, const float* weight, float eps, float* out);
+
+  // y (rows, w.rows) = x (rows, w.columns) w^T + bias; bias (w.rows) or null.
+  void linear(const float* x, int rows, const Matrix& w, const float* bias, float* y);
+
+  // Rotates each head's pairs (i, i + head_dim / 2) by its position's angles (Su et al. 2021), in place.
+  // x: (rows, num_heads, head_dim).
+  void rope(float* x, int num_heads, int head_dim, std::span<const RowRun> runs, const RopeTable& table);
+
+  // Writes the rows' keys and values of one layer, (rows, num_kv_heads, head_dim) each, into their blocks,
+  // rounded to the pool's dtype.
+  void store_kv(const float* k, const float* v, int layer, std::span<const RowRun> runs, KvPool& kv);
+
+  // Causal attention of each row over its sequence's keys up to its own position, read from the blocks.
+  // q, out: (rows, num_heads, head_dim); num_heads is a multiple of the layout's num_kv_heads.
+  void attention(const float* q, int num_heads, int layer, std::span<const RowRun> runs, const KvPool& kv,
+                 float* out);
+
+  // out = gate * sigmoid(gate) * up; out may be gate.
+  void silu_mul(const float* gate, const float* up, std::size_t count, float* out);
+
+  // x += y.
+  void add(float* x, const float* y, std::size_t count);
+
+ private:
+  struct AttentionItem;
+  CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels);
+
+  ThreadPool& pool_;
+  const kernels::KernelTable& kernels_;
+  std::unique_ptr<float[]> scratch_memory_;
+  std::vector<float*> gemm_scratch_;              // one for each worker, 64-byte aligned
+  std::vector<AttentionItem> attention_items_;    // reused by each call
+  std::vector<const std::byte*> block_pointers_;  // the same
+};
+
+}  // namespace kvasir::backend
