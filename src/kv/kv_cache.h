@@ -9,6 +9,14 @@
 // A sequence's block table is [shared blocks of the tree | its own blocks]. A block of its own becomes shared
 // when commit puts it into the tree: from then on it is immutable below the committed token count, and others
 // match it while its writer goes on.
+//
+// Age: a block's age counts from when its first tokens entered the tree, for a copy from its source's; an
+// entry's from when it was inserted. Nothing renews either: at max_age it is a miss, and on that access it
+// and what follows it leave the tree. So an entry that begins with older blocks ends with them.
+//
+// Threads: the engine's only, tests apart. Memory: everything that grows with the number of blocks is
+// allocated by the constructor and counted by metadata_bytes_per_block(); the block tables belong to the
+// sequences.
 
 #include <chrono>
 #include <cstddef>
@@ -21,6 +29,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "kv/namespaces.h"
 
 namespace kvasir::kv {
 
@@ -35,17 +44,16 @@ struct KvCacheConfig {
   std::size_t block_bytes = 0;                   // of one block in the KvPool; for stats
 };
 
-// A root of the prefix tree: nothing is ever shared across two of them.
-enum class NamespaceId : std::int32_t {};
-
 struct KvCacheStats {
   // The original's counters: entries, and lookups of requests that use the prefix cache, counted once per
   // request.
   std::int64_t num_entries = 0, hits = 0, misses = 0;
   std::int64_t evictions_lru = 0, evictions_ttl = 0, cached_tokens_reused = 0;
-  // Blocks.
+  // Blocks: not free; in the tree; in use by running sequences. Evicted: for want of memory, with an entry,
+  // or by age.
   std::int64_t blocks_total = 0, blocks_used = 0, blocks_shared = 0, blocks_pinned = 0;
   std::int64_t block_evictions = 0;
+  // All metadata, the blocks used and the logits kept; and all that there may be.
   std::size_t bytes_used = 0, bytes_budget = 0;
 };
 
@@ -66,8 +74,8 @@ class SequenceBlocks {
 
   std::span<const BlockId> block_table() const;
   int num_cached_tokens() const;  // matched at admission; 0 on a miss
-  std::span<const std::byte> last_logits()
-      const;  // of the whole prompt, on a full hit; else empty. Valid until the next call of the cache.
+  // Of the whole prompt, on a full hit; else empty. Valid until the next call of the cache.
+  std::span<const std::byte> last_logits() const;
 
  private:
   friend class KvCache;
@@ -83,21 +91,30 @@ struct Admission {
 
 class KvCache {
  public:
+  // Requires: num_blocks > 0, block_size > 0; `clock` outlives the cache.
   KvCache(const KvCacheConfig& config, const Clock& clock);
-  ~KvCache();
+  ~KvCache();  // Requires: all sequences released
 
-  // The namespace for a salt ("" is the default one); makes it when new. The cache forgets one when its last
-  // block goes.
+  // What the cache's own structures take for each of `config.num_blocks` blocks (the count itself is not
+  // read): a budget is num_blocks * (block_bytes + this) + max_logits * logits_bytes.
+  static std::size_t metadata_bytes_per_block(const KvCacheConfig& config);
+
+  // The namespace for a salt ("" is the default one, which always exists); makes it when new, in place of
+  // those that were not opened for longest when memory for namespaces is short, and kUnshared when all are in
+  // use. A namespace is forgotten when its last block and sequence go: open it for each request. An id of a
+  // forgotten namespace is as good as kUnshared.
   NamespaceId open_namespace(std::string_view salt);
 
-  // How many tokens of `tokens` a lookup would reuse now. No side effects.
+  // How many tokens of `tokens` a lookup would reuse now, if memory does not prevent a copy; may be too few
+  // where it meets expired blocks. No side effects.
   int probe(NamespaceId ns, std::span<const TokenId> tokens) const;
 
   // Starts a sequence with the longest cached prefix of `tokens`, pinned, and room for `num_tokens` tokens in
-  // all, evicting what is unpinned. When the whole prompt is an entry with logits, all tokens match; otherwise
-  // at most tokens.size() - 1, so that the last is computed. Where memory is so short that the source of a
-  // copy would have to be evicted, the match ends at the block before. Counts one hit or miss when it
-  // succeeds. Nullopt, with nothing changed, when there is no room: the caller waits or preempts.
+  // all, evicting what is unpinned. When the whole prompt is an entry with logits, all tokens match;
+  // otherwise at most tokens.size() - 1, so that the last is computed. Where memory is so short that the
+  // source of a copy would have to be evicted, the match ends at the block before. Counts one hit or miss
+  // when it succeeds. Nullopt, with nothing changed but what has expired gone, when there is no room: the
+  // caller waits or preempts. O(tokens.size() * log(branches)). Requires: tokens not empty.
   std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
   // The same for a preempted sequence: counts nothing.
   std::optional<Admission> resume(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
@@ -119,8 +136,10 @@ class KvCache {
   void insert_entry(SequenceBlocks& sequence, std::span<const TokenId> prompt,
                     std::span<const std::byte> last_logits);
 
-  // Ends a sequence: what is computed stays in the tree (the partly filled last block too), its pins go, its
-  // private blocks are freed.
+  // Ends a sequence, finished or not: what is computed stays in the tree (the partly filled last block too,
+  // from min_tokens on), its pins go, its private blocks are freed. When its prompt's entry has been evicted
+  // meanwhile, what only that needed goes too. Requires: num_computed <= tokens.size() and within the block
+  // table.
   void release(SequenceBlocks sequence, std::span<const TokenId> tokens, int num_computed);
 
   struct Cleared {
@@ -128,7 +147,7 @@ class KvCache {
     std::size_t bytes = 0;
   };
   // Drops every entry and every block that no running sequence uses; blocks in use leave the tree and go when
-  // their users end.
+  // their users end, which put nothing more after them. Counts what is free now.
   Cleared clear();
 
   KvCacheStats stats() const;
