@@ -22,7 +22,7 @@ struct SamplingParams {
   float repetition_penalty = 1;
   float presence_penalty = 0;
   float frequency_penalty = 0;
-  std::optional<std::uint64_t> seed;  // the same tokens in any batch; without one the engine draws it
+  std::optional<std::uint64_t> seed = {};  // the same tokens in any batch; without one the engine draws it
 };
 
 struct Request {
