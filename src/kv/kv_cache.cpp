@@ -80,7 +80,7 @@ struct KvCache::Impl {
   }
 
   // Lookup.
-  bool is_expired(TimePoint created_at) const { return clock.now() - created_at >= config.max_age; }
+  bool is_expired(TimePoint created_at, TimePoint now) const { return now - created_at >= config.max_age; }
   Match match_prefix(NodeId root, std::span<const TokenId> tokens, std::vector<NodeId>& path) const;
   Match match_fresh_prefix(NodeId root, std::span<const TokenId> tokens);
   EntryId deepest_entry(const Match& match) const;
@@ -143,6 +143,7 @@ KvCache::Impl::Match KvCache::Impl::match_prefix(NodeId root, std::span<const To
   Match match;
   path.clear();
   NodeId parent = root;
+  const TimePoint now = clock.now();
   const std::size_t block_size = config.block_size;
   for (;;) {
     const std::span<const TokenId> rest = tokens.subspan(path.size() * block_size);
@@ -151,7 +152,7 @@ KvCache::Impl::Match KvCache::Impl::match_prefix(NodeId root, std::span<const To
     int num_tokens = 0;
     if (wanted.size() == rest.size()) {
       const EntryId entry = entries.find(parent, wanted);
-      if (entry != EntryId::kNone && is_expired(entries.created_at(entry))) {
+      if (entry != EntryId::kNone && is_expired(entries.created_at(entry), now)) {
         match.expired_entry = entry;
       } else if (entry != EntryId::kNone && entries.has_logits(entry)) {
         match.entry = entry;
@@ -166,7 +167,7 @@ KvCache::Impl::Match KvCache::Impl::match_prefix(NodeId root, std::span<const To
       num_tokens = child.num_tokens;
     }
     if (num_tokens == 0) return match;
-    if (is_expired(tree.created_at(node))) {
+    if (is_expired(tree.created_at(node), now)) {
       match.expired_node = node;
       match.entry = EntryId::kNone;
       return match;
@@ -236,20 +237,24 @@ std::optional<Admission> KvCache::Impl::admit(NamespaceId ns_id, std::span<const
     match = match_fresh_prefix(ns->root, tokens);
     num_tokens = std::max(num_tokens, num_matched_tokens(match, path));
   }
-  const auto is_too_short = [&] { return num_matched_tokens(match, path) < config.min_tokens; };
-  const auto drop_match = [&] {
+  const auto drop_if_too_short = [&] {
+    if (num_matched_tokens(match, path) >= config.min_tokens) return;
     match = Match();
     path.clear();
   };
-  if (is_too_short()) drop_match();
-  if (!fit(match, num_tokens)) {
+  drop_if_too_short();
+  bool has_room = fit(match, num_tokens);
+  if (has_room && !path.empty()) {
+    drop_if_too_short();  // it may have lost its tail
+    if (path.empty()) has_room = fit(match, num_tokens);
+  }
+  if (!has_room) {
     if (ns != nullptr) {
       --ns->num_sequences;
       namespaces.forget_if_empty(*ns);
     }
     return std::nullopt;
   }
-  if (is_too_short()) drop_match();  // without its tail
 
   auto state = std::make_unique<State>();
   state->ns = ns;
@@ -312,7 +317,7 @@ void KvCache::Impl::publish_block(State& state, int i, std::span<const TokenId> 
     return match.num_tokens == static_cast<int>(tokens.size());
   };
   PrefixTree::ChildMatch match = tree.longest_match(parent, tokens);
-  while (covers(match) && is_expired(tree.created_at(match.node))) {
+  while (covers(match) && is_expired(tree.created_at(match.node), clock.now())) {
     remove_subtree(match.node, counters.evictions_ttl);
     match = tree.longest_match(parent, tokens);
   }
@@ -394,16 +399,14 @@ void KvCache::Impl::remove_subtree(NodeId node, std::int64_t& entry_counter) {
 void KvCache::Impl::remove_unneeded(NodeId node) {
   if (tree.is_pinned(node) || tree.num_entries(node) > 0) return;
   const NodeId parent = tree.parent(node);
-  const bool was_last = tree.is_root(parent);
   remove_subtree(node, counters.evictions_lru);
-  if (!was_last) remove_unneeded_ancestors(parent);
+  remove_unneeded_ancestors(parent);
 }
 
 void KvCache::Impl::remove_unneeded_ancestors(NodeId node) {
   while (!tree.is_root(node) && tree.is_leaf(node) && !tree.is_pinned(node) && tree.num_entries(node) == 0) {
     const NodeId parent = tree.parent(node);
     remove_node(node, counters.evictions_lru);
-    if (tree.is_root(parent)) return;  // it may be forgotten by now
     node = parent;
   }
 }
@@ -441,6 +444,7 @@ std::size_t KvCache::metadata_bytes_per_block(const KvCacheConfig& config) {
 
 NamespaceId KvCache::open_namespace(std::string_view salt) {
   if (const Namespace* const ns = impl_->namespaces.open(salt)) return ns->id;
+  if (!impl_->namespaces.can_hold(salt)) return NamespaceId::kUnshared;
   while (!impl_->namespaces.has_room(salt)) {
     Namespace* const oldest = impl_->namespaces.least_recently_opened();
     if (oldest == nullptr) return NamespaceId::kUnshared;
@@ -510,7 +514,7 @@ void KvCache::insert_entry(SequenceBlocks& sequence, std::span<const TokenId> pr
   const std::span<const TokenId> tokens =
       prompt.subspan(static_cast<std::size_t>(last) * impl_->config.block_size);
   EntryId entry = entries.find(parent, tokens);
-  if (entry != EntryId::kNone && impl_->is_expired(entries.created_at(entry))) {
+  if (entry != EntryId::kNone && impl_->is_expired(entries.created_at(entry), impl_->clock.now())) {
     impl_->remove_entry(entry, impl_->counters.evictions_ttl);
     entry = EntryId::kNone;
   }

@@ -43,6 +43,8 @@ class Namespaces {
   std::size_t budget_bytes() const { return budget_bytes_; }
   int size() const { return static_cast<int>(by_use_.size()); }
   const std::list<Namespace>& by_use() const { return by_use_; }
+  // In an otherwise empty table; now.
+  bool can_hold(std::string_view salt) const { return bytes_of(salt) <= budget_bytes_; }
   bool has_room(std::string_view salt) const { return bytes_ + bytes_of(salt) <= budget_bytes_; }
 
   // Null when there is none. Valid until it is forgotten.
