@@ -1,0 +1,212 @@
+#include "tokenizer/decoder.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "tokenizer/byte_alphabet.h"
+#include "tokenizer/byte_token.h"
+#include "tokenizer/metaspace.h"
+#include "tokenizer/replace.h"
+#include "tokenizer/unicode.h"
+
+namespace kvasir::tokenizer {
+namespace {
+
+using Tokens = std::vector<std::string>;
+
+template <typename Function>
+class Simple final : public Decoder {
+ public:
+  explicit Simple(Function function) : function_(std::move(function)) {}
+  Tokens decode(Tokens tokens) const override { return function_(std::move(tokens)); }
+
+ private:
+  Function function_;
+};
+
+template <typename Function>
+std::unique_ptr<Decoder> simple(Function function) {
+  return std::make_unique<Simple<Function>>(std::move(function));
+}
+
+std::string join(const Tokens& tokens) {
+  std::string text;
+  for (const std::string& token : tokens) text += token;
+  return text;
+}
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  std::size_t at = 0;
+  for (std::size_t found; !from.empty() && (found = text.find(from, at)) != text.npos; at = found + from.size()) {
+    out += text.substr(at, found - at);
+    out += to;
+  }
+  out += text.substr(at);
+  return out;
+}
+
+// A token with a character outside of the alphabet (an added one) stands for its own bytes.
+Tokens decode_byte_level(const Tokens& tokens) {
+  std::string bytes;
+  for (const std::string& token : tokens) {
+    const std::size_t begin = bytes.size();
+    for (std::size_t at = 0; at < token.size();) {
+      const Decoded decoded = decode_at(token, at);
+      const auto byte = from_byte_alphabet(decoded.character);
+      if (!byte) {
+        bytes.replace(begin, bytes.npos, token);
+        break;
+      }
+      bytes += static_cast<char>(*byte);
+      at = decoded.end;
+    }
+  }
+  return {to_valid_utf8(bytes)};
+}
+
+// A run of byte tokens is a text when it is valid UTF-8, else a replacement character for each byte.
+Tokens decode_byte_fallback(const Tokens& tokens) {
+  Tokens out;
+  std::string bytes;
+  const auto flush = [&] {
+    if (bytes.empty()) return;
+    if (is_valid_utf8(bytes)) {
+      out.push_back(bytes);
+    } else {
+      out.insert(out.end(), bytes.size(), "\xEF\xBF\xBD");
+    }
+    bytes.clear();
+  };
+  for (const std::string& token : tokens) {
+    if (const auto byte = parse_byte_token(token)) {
+      bytes += static_cast<char>(*byte);
+    } else {
+      flush();
+      out.push_back(token);
+    }
+  }
+  flush();
+  return out;
+}
+
+// English contractions and punctuation without the space before them.
+std::string clean_up(std::string text) {
+  constexpr std::pair<const char*, const char*> kRules[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kRules) text = replace_all(text, from, to);
+  return text;
+}
+
+struct WordPiece {
+  std::string prefix;
+  bool cleanup;
+
+  Tokens operator()(Tokens tokens) const {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if (i > 0) tokens[i] = tokens[i].starts_with(prefix) ? tokens[i].substr(prefix.size()) : " " + tokens[i];
+      if (cleanup) tokens[i] = clean_up(std::move(tokens[i]));
+    }
+    return tokens;
+  }
+};
+
+// Connectionist temporal classification (Graves et al. 2006): repeats are one token, pads are none.
+struct Ctc {
+  std::string pad_token, word_delimiter_token;
+  bool cleanup;
+
+  Tokens operator()(Tokens tokens) const {
+    tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+    for (std::string& token : tokens) {
+      token = replace_all(token, pad_token, "");
+      if (cleanup) token = replace_all(clean_up(std::move(token)), word_delimiter_token, " ");
+    }
+    std::erase(tokens, "");
+    return tokens;
+  }
+};
+
+std::string strip(std::string_view text, std::string_view content, int start, int stop) {
+  for (int i = 0; i < start && text.starts_with(content); ++i) text.remove_prefix(content.size());
+  for (int i = 0; i < stop && text.ends_with(content); ++i) text.remove_suffix(content.size());
+  return std::string(text);
+}
+
+Tokens decode_metaspace(const Metaspace& metaspace, Tokens tokens) {
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const bool drops = i == 0 && metaspace.scheme != PrependScheme::kNever;
+    tokens[i] = replace_all(tokens[i], metaspace.replacement, drops ? "" : " ");
+  }
+  return tokens;
+}
+
+Result<std::unique_ptr<Decoder>> read_sequence(const JsonNode& node) {
+  KVASIR_ASSIGN_OR_RETURN(const JsonNode list, node.array("decoders"));
+  std::vector<std::unique_ptr<Decoder>> parts;
+  for (std::size_t i = 0; i < list.value().size(); ++i) {
+    KVASIR_ASSIGN_OR_RETURN(auto part, read_decoder(list.at(i)));
+    parts.push_back(std::move(part));
+  }
+  return simple([parts = std::move(parts)](Tokens tokens) {
+    for (const auto& part : parts) tokens = part->decode(std::move(tokens));
+    return tokens;
+  });
+}
+
+Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
+  KVASIR_ASSIGN_OR_RETURN(const std::string content, node.text("content"));
+  KVASIR_ASSIGN_OR_RETURN(const int start, node.count("start", 0));
+  KVASIR_ASSIGN_OR_RETURN(const int stop, node.count("stop", 0));
+  if (num_characters(content) != 1) return node.corrupt("one character", "content");
+  return simple([content, start, stop](Tokens tokens) {
+    for (std::string& token : tokens) token = strip(token, content, start, stop);
+    return tokens;
+  });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Decoder>> read_decoder(const JsonNode& node) {
+  KVASIR_ASSIGN_OR_RETURN(const std::string type, node.text("type"));
+  if (type == "Sequence") return read_sequence(node);
+  if (type == "ByteLevel") return simple(decode_byte_level);
+  if (type == "ByteFallback") return simple(decode_byte_fallback);
+  if (type == "Fuse") return simple([](const Tokens& tokens) { return Tokens{join(tokens)}; });
+  if (type == "Strip") return read_strip(node);
+  if (type == "Metaspace") {
+    KVASIR_ASSIGN_OR_RETURN(const Metaspace metaspace, Metaspace::read(node));
+    return simple([metaspace](Tokens tokens) { return decode_metaspace(metaspace, std::move(tokens)); });
+  }
+  if (type == "WordPiece") {
+    KVASIR_ASSIGN_OR_RETURN(const std::string prefix, node.text("prefix", "##"));
+    KVASIR_ASSIGN_OR_RETURN(const bool cleanup, node.boolean("cleanup", true));
+    return simple(WordPiece{prefix, cleanup});
+  }
+  if (type == "BPEDecoder") {
+    KVASIR_ASSIGN_OR_RETURN(const std::string suffix, node.text("suffix", "</w>"));
+    return simple([suffix](Tokens tokens) {
+      for (std::string& token : tokens) token = replace_all(token, suffix, &token == &tokens.back() ? "" : " ");
+      return tokens;
+    });
+  }
+  if (type == "CTC") {
+    Ctc ctc{};
+    KVASIR_ASSIGN_OR_RETURN(ctc.pad_token, node.text("pad_token", "<pad>"));
+    KVASIR_ASSIGN_OR_RETURN(ctc.word_delimiter_token, node.text("word_delimiter_token", "|"));
+    KVASIR_ASSIGN_OR_RETURN(ctc.cleanup, node.boolean("cleanup", true));
+    return simple(ctc);
+  }
+  if (type == "Replace") {
+    KVASIR_ASSIGN_OR_RETURN(Replace replace, Replace::read(node));
+    return simple([replace = std::move(replace)](Tokens tokens) {
+      for (std::string& token : tokens) token = replace(token);
+      return tokens;
+    });
+  }
+  return node.unsupported("decoder", type);
+}
+
+}  // namespace kvasir::tokenizer
