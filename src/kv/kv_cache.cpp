@@ -27,7 +27,9 @@ struct SequenceBlocks::State {
   int num_shared = 0;
   int num_cached_tokens = 0;
   std::span<const std::byte> last_logits;
-  std::optional<TimePoint> copied_from;  // the age of the source of its first own block
+  // The own block that is partly filled, and since when; for a copy, since when its source was.
+  int begun_block = -1;
+  TimePoint begun_at;
   // The entry of its prompt, once there is one: to know at the end whether it is still there.
   EntryId entry = EntryId::kNone;
   std::int64_t entry_serial = 0;
@@ -278,7 +280,8 @@ std::optional<Admission> KvCache::Impl::admit(NamespaceId ns_id, std::span<const
   const bool copies = match.tail != NodeId::kNone && !match.adopts_tail;
   if (copies) {
     tree.pin(match.tail);  // its own copy must not evict it
-    state->copied_from = tree.created_at(match.tail);
+    state->begun_block = state->num_shared;
+    state->begun_at = tree.created_at(match.tail);
   }
   while (static_cast<int>(state->table.size()) < num_blocks_for(num_tokens))
     state->table.push_back(allocate());
@@ -329,8 +332,7 @@ void KvCache::Impl::publish_block(State& state, int i, std::span<const TokenId> 
   if (is_shared) {
     tree.extend(node, tokens);
   } else {
-    const bool is_copy = i == state.num_cached_tokens / config.block_size && state.copied_from;
-    node = tree.insert(parent, block, tokens, is_copy ? *state.copied_from : clock.now());
+    node = tree.insert(parent, block, tokens, i == state.begun_block ? state.begun_at : clock.now());
     state.num_shared = i + 1;
   }
   // A leaf that nobody uses and that ends where this one goes on has nothing that this one lacks.
@@ -343,6 +345,8 @@ void KvCache::Impl::publish_block(State& state, int i, std::span<const TokenId> 
 void KvCache::Impl::yield_to(State& state, int i, NodeId other, bool shares_it) {
   const BlockId own = state.table[i];
   if (i < state.num_shared) {
+    state.begun_block = i;
+    state.begun_at = tree.created_at(tree.node_of(own));
     merge(tree.node_of(own), other);
     state.num_shared = i;
   }
@@ -497,7 +501,13 @@ bool KvCache::reserve(SequenceBlocks& sequence, int num_tokens) {
 void KvCache::commit(SequenceBlocks& sequence, std::span<const TokenId> tokens, int num_computed) {
   SequenceBlocks::State& state = *sequence.state_;
   if (state.ns == nullptr || impl_->is_detached(state)) return;
-  impl_->publish(state, tokens.first(num_computed - num_computed % impl_->config.block_size));
+  const int block_size = impl_->config.block_size;
+  impl_->publish(state, tokens.first(num_computed - num_computed % block_size));
+  const int filling = num_computed / block_size;
+  if (num_computed % block_size > 0 && filling >= state.num_shared && filling != state.begun_block) {
+    state.begun_block = filling;
+    state.begun_at = impl_->clock.now();
+  }
 }
 
 void KvCache::insert_entry(SequenceBlocks& sequence, std::span<const TokenId> prompt,

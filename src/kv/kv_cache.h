@@ -10,8 +10,8 @@
 // when commit puts it into the tree: from then on it is immutable below the committed token count, and others
 // match it while its writer goes on.
 //
-// Age: a block's age counts from when its first tokens entered the tree, for a copy from its source's; an
-// entry's from when it was inserted. Nothing renews either: at max_age it is a miss, and on that access it
+// Age: a block's age counts from the commit that brought its first token, for a copy from that of its source;
+// an entry's from when it was inserted. Nothing renews either: at max_age it is a miss, and on that access it
 // and what follows it leave the tree. So an entry that begins with older blocks ends with them.
 //
 // Threads: the engine's only, tests apart. Memory: everything that grows with the number of blocks is
