@@ -2,9 +2,18 @@
 
 include(GoogleTest)
 
+find_program(KVASIR_CCACHE ccache)
+if(KVASIR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # A precompiled header carries its own time stamp; the sloppiness is what ccache asks for to cache its users.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${KVASIR_CCACHE})
+endif()
+
 add_library(kvasir_options INTERFACE)
 target_compile_options(kvasir_options INTERFACE -Wall -Wextra -Werror -Wshadow=local -Wnon-virtual-dtor
                        -ffp-contract=off -fno-omit-frame-pointer)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(kvasir_options INTERFACE -Wno-restrict)  # g++ 12 warns of std::string's own code (PR 105651)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(kvasir_options INTERFACE -Wthread-safety -Wno-error=shadow -Wno-shadow)
 endif()
@@ -14,10 +23,14 @@ if(KVASIR_SANITIZE)
 endif()
 target_include_directories(kvasir_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 
-# kvasir_library(NAME DEPS... [LIBS PUBLIC/PRIVATE-style link items])
-# Library kvasir_NAME from the folder's *.cpp, and NAME_test from its *_test.cpp.
+add_custom_target(unit_tests)    # what ./dev test runs under ASan and UBSan
+add_custom_target(thread_tests)  # and what it runs under TSan
+
+# kvasir_library(NAME DEPS folder... LIBS target... [PCH header...] [THREADED])
+# Library kvasir_NAME from the folder's *.cpp, and NAME_test from its *_test.cpp. PCH headers are compiled once for
+# the library and its test. The test of a THREADED folder also runs under TSan.
 function(kvasir_library name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "THREADED" "" "DEPS;LIBS;PCH" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/*/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -28,18 +41,31 @@ function(kvasir_library name)
   add_library(kvasir_${name} STATIC ${sources})
   list(TRANSFORM ARG_DEPS PREPEND kvasir_)
   target_link_libraries(kvasir_${name} PUBLIC kvasir_options ${ARG_DEPS} PRIVATE ${ARG_LIBS})
+  set_property(GLOBAL APPEND PROPERTY KVASIR_LIBRARIES kvasir_${name})
+  if(ARG_PCH)
+    target_precompile_headers(kvasir_${name} PRIVATE ${ARG_PCH})
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(kvasir_${name} PRIVATE -fpch-preprocess)  # for ccache
+    endif()
+  endif()
   if(tests)
-    kvasir_test(${name}_test SOURCES ${tests} LIBS kvasir_${name} ${ARG_LIBS})
+    set(labels unit)
+    if(ARG_THREADED)
+      list(APPEND labels threads)
+      add_dependencies(thread_tests ${name}_test)
+    endif()
+    kvasir_test(${name}_test SOURCES ${tests} LABELS ${labels} LIBS kvasir_${name} ${ARG_LIBS})
+    add_dependencies(unit_tests ${name}_test)
   endif()
 endfunction()
 
-# kvasir_test(NAME SOURCES ... LIBS ...): a GoogleTest executable, one ctest entry per test case.
+# kvasir_test(NAME SOURCES ... LABELS ... LIBS ...): a GoogleTest executable, one ctest entry per test case.
 # Tests of real data find it through KVASIR_SHARED_DATA (see tests/shared_data.h).
 function(kvasir_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LABELS;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE kvasir_options ${ARG_LIBS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE KVASIR_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600 LABELS "${ARG_LABELS}")
 endfunction()

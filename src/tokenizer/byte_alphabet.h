@@ -1,7 +1,7 @@
 #pragma once
 
-// GPT-2's alphabet for bytes: each byte as a printable character (Radford et al. 2019, bytes_to_unicode): those
-// that print in Latin-1 as themselves, the others from U+0100 on.
+// GPT-2's alphabet for bytes: each byte as a printable character (Radford et al. 2019, bytes_to_unicode):
+// those that print in Latin-1 as themselves, the others from U+0100 on.
 
 #include <optional>
 #include <string>

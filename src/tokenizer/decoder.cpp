@@ -39,7 +39,8 @@ std::string join(const Tokens& tokens) {
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   std::size_t at = 0;
-  for (std::size_t found; !from.empty() && (found = text.find(from, at)) != text.npos; at = found + from.size()) {
+  for (std::size_t found; !from.empty() && (found = text.find(from, at)) != text.npos;
+       at = found + from.size()) {
     out += text.substr(at, found - at);
     out += to;
   }
@@ -94,7 +95,7 @@ Tokens decode_byte_fallback(const Tokens& tokens) {
 // English contractions and punctuation without the space before them.
 std::string clean_up(std::string text) {
   constexpr std::pair<const char*, const char*> kRules[] = {
-      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
       {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) text = replace_all(text, from, to);
   return text;
@@ -106,7 +107,8 @@ struct WordPiece {
 
   Tokens operator()(Tokens tokens) const {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      if (i > 0) tokens[i] = tokens[i].starts_with(prefix) ? tokens[i].substr(prefix.size()) : " " + tokens[i];
+      if (i > 0)
+        tokens[i] = tokens[i].starts_with(prefix) ? tokens[i].substr(prefix.size()) : " " + tokens[i];
       if (cleanup) tokens[i] = clean_up(std::move(tokens[i]));
     }
     return tokens;
@@ -188,7 +190,8 @@ Result<std::unique_ptr<Decoder>> read_decoder(const JsonNode& node) {
   if (type == "BPEDecoder") {
     KVASIR_ASSIGN_OR_RETURN(const std::string suffix, node.text("suffix", "</w>"));
     return simple([suffix](Tokens tokens) {
-      for (std::string& token : tokens) token = replace_all(token, suffix, &token == &tokens.back() ? "" : " ");
+      for (std::string& token : tokens)
+        token = replace_all(token, suffix, &token == &tokens.back() ? "" : " ");
       return tokens;
     });
   }

@@ -38,8 +38,9 @@ class JsonNode {
   }
   // From 0 to 2^31 - 1.
   Result<int> count(const char* key, std::optional<int> fallback = std::nullopt) const {
-    KVASIR_ASSIGN_OR_RETURN(const std::uint64_t value,
-                            get<std::uint64_t>(key, fallback, "a count", &nlohmann::json::is_number_unsigned));
+    KVASIR_ASSIGN_OR_RETURN(
+        const std::uint64_t value,
+        get<std::uint64_t>(key, fallback, "a count", &nlohmann::json::is_number_unsigned));
     if (value > INT32_MAX) return corrupt("a count below 2^31", key);
     return static_cast<int>(value);
   }

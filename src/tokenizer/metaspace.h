@@ -24,7 +24,8 @@ struct Metaspace {
     // Older files have add_prefix_space instead.
     KVASIR_ASSIGN_OR_RETURN(const bool adds, node.boolean("add_prefix_space", true));
     KVASIR_ASSIGN_OR_RETURN(const std::string scheme, node.text("prepend_scheme", adds ? "always" : "never"));
-    if (scheme != "always" && scheme != "first" && scheme != "never") return node.unsupported("prepend_scheme", scheme);
+    if (scheme != "always" && scheme != "first" && scheme != "never")
+      return node.unsupported("prepend_scheme", scheme);
     metaspace.scheme = scheme == "always"  ? PrependScheme::kAlways
                        : scheme == "first" ? PrependScheme::kFirst
                                            : PrependScheme::kNever;

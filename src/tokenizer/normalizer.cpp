@@ -100,9 +100,11 @@ Result<std::unique_ptr<Normalizer>> read_bert(const JsonNode& node) {
 
 // SentencePiece's "nmt" rules: control characters go, unusual spaces become a space.
 void append_nmt(std::string& out, char32_t c) {
-  if ((c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F) return;
-  const bool is_space = c == 0x9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                        c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+  if ((c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F)
+    return;
+  const bool is_space = c == 0x9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                        (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                        c == 0xFEFF || c == 0xFFFD;
   append(out, is_space ? U' ' : c);
 }
 
@@ -152,8 +154,10 @@ Result<std::unique_ptr<Normalizer>> read_normalizer(const JsonNode& node) {
   if (type == "Lowercase") return simple([](std::string text) { return lowercase(text); });
   if (type == "Nmt") return simple([](std::string text) { return map_characters(text, append_nmt); });
   if (type == "ByteLevel") return simple([](std::string text) { return to_byte_alphabet(text); });
-  constexpr std::pair<const char*, NormalForm> kForms[] = {
-      {"NFC", NormalForm::kNfc}, {"NFD", NormalForm::kNfd}, {"NFKC", NormalForm::kNfkc}, {"NFKD", NormalForm::kNfkd}};
+  constexpr std::pair<const char*, NormalForm> kForms[] = {{"NFC", NormalForm::kNfc},
+                                                           {"NFD", NormalForm::kNfd},
+                                                           {"NFKC", NormalForm::kNfkc},
+                                                           {"NFKD", NormalForm::kNfkd}};
   for (const auto& [name, form] : kForms) {
     if (type == name) {
       return simple([form = form](std::string text) { return tokenizer::normalize(text, form); });
@@ -173,7 +177,8 @@ Result<std::unique_ptr<Normalizer>> read_normalizer(const JsonNode& node) {
   }
   if (type == "Prepend") {
     KVASIR_ASSIGN_OR_RETURN(std::string prefix, node.text("prepend"));
-    return simple([prefix = std::move(prefix)](std::string text) { return text.empty() ? text : prefix + text; });
+    return simple(
+        [prefix = std::move(prefix)](std::string text) { return text.empty() ? text : prefix + text; });
   }
   if (type == "Replace") {
     KVASIR_ASSIGN_OR_RETURN(Replace replace, Replace::read(node));

@@ -23,11 +23,12 @@ enum class Behavior {
 };
 
 Result<Behavior> read_behavior(const JsonNode& node, std::optional<std::string> fallback = std::nullopt) {
-  constexpr std::pair<const char*, Behavior> kNames[] = {{"Removed", Behavior::kRemoved},
-                                                         {"Isolated", Behavior::kIsolated},
-                                                         {"MergedWithPrevious", Behavior::kMergedWithPrevious},
-                                                         {"MergedWithNext", Behavior::kMergedWithNext},
-                                                         {"Contiguous", Behavior::kContiguous}};
+  constexpr std::pair<const char*, Behavior> kNames[] = {
+      {"Removed", Behavior::kRemoved},
+      {"Isolated", Behavior::kIsolated},
+      {"MergedWithPrevious", Behavior::kMergedWithPrevious},
+      {"MergedWithNext", Behavior::kMergedWithNext},
+      {"Contiguous", Behavior::kContiguous}};
   KVASIR_ASSIGN_OR_RETURN(const std::string name, node.text("behavior", std::move(fallback)));
   for (const auto& [known, behavior] : kNames) {
     if (name == known) return behavior;
@@ -83,7 +84,8 @@ bool are_joined(const std::vector<Part>& parts, std::size_t right, Behavior beha
   return false;
 }
 
-void append_pieces(const Piece& piece, const std::vector<Part>& parts, Behavior behavior, std::vector<Piece>& out) {
+void append_pieces(const Piece& piece, const std::vector<Part>& parts, Behavior behavior,
+                   std::vector<Piece>& out) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const std::size_t begin = parts[i].range.begin;
     while (i + 1 < parts.size() && are_joined(parts, i + 1, behavior)) ++i;
@@ -114,7 +116,8 @@ class PatternSplit final : public PreTokenizer {
 template <typename Predicate>
 class CharacterSplit final : public PreTokenizer {
  public:
-  CharacterSplit(Predicate is_match, Behavior behavior) : is_match_(std::move(is_match)), behavior_(behavior) {}
+  CharacterSplit(Predicate is_match, Behavior behavior)
+      : is_match_(std::move(is_match)), behavior_(behavior) {}
 
   void split(Piece piece, std::vector<Piece>& out) const override {
     append_pieces(piece, parts_by_character(piece.text, is_match_), behavior_, out);
@@ -139,7 +142,8 @@ class ByteLevel final : public PreTokenizer {
     if (add_prefix_space_ && !piece.text.starts_with(' ')) piece.text.insert(0, " ");
     const std::size_t first = out.size();
     if (words_) {
-      append_pieces(piece, to_parts(piece.text.size(), words_->find_all(piece.text)), Behavior::kIsolated, out);
+      append_pieces(piece, to_parts(piece.text.size(), words_->find_all(piece.text)), Behavior::kIsolated,
+                    out);
     } else {
       out.push_back(std::move(piece));
     }
@@ -218,6 +222,11 @@ class Sequence final : public PreTokenizer {
   std::vector<std::unique_ptr<PreTokenizer>> parts_;
 };
 
+template <typename T, typename... Args>
+std::unique_ptr<PreTokenizer> make(Args&&... args) {
+  return std::make_unique<T>(std::forward<Args>(args)...);
+}
+
 Result<std::unique_ptr<PreTokenizer>> read_byte_level(const JsonNode& node) {
   constexpr std::string_view kWords =
       R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -227,7 +236,7 @@ Result<std::unique_ptr<PreTokenizer>> read_byte_level(const JsonNode& node) {
   if (use_regex) {
     KVASIR_ASSIGN_OR_RETURN(words, Regex::compile(node.where(), kWords));
   }
-  return std::make_unique<ByteLevel>(add_prefix_space, std::move(words));
+  return make<ByteLevel>(add_prefix_space, std::move(words));
 }
 
 Result<std::unique_ptr<PreTokenizer>> read_sequence(const JsonNode& node) {
@@ -237,14 +246,14 @@ Result<std::unique_ptr<PreTokenizer>> read_sequence(const JsonNode& node) {
     KVASIR_ASSIGN_OR_RETURN(auto part, read_pre_tokenizer(list.at(i)));
     parts.push_back(std::move(part));
   }
-  return std::make_unique<Sequence>(std::move(parts));
+  return make<Sequence>(std::move(parts));
 }
 
 Result<std::unique_ptr<PreTokenizer>> read_split(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(Regex pattern, read_pattern(node));
   KVASIR_ASSIGN_OR_RETURN(const Behavior behavior, read_behavior(node));
   KVASIR_ASSIGN_OR_RETURN(const bool invert, node.boolean("invert", false));
-  return std::make_unique<PatternSplit>(std::move(pattern), behavior, invert);
+  return make<PatternSplit>(std::move(pattern), behavior, invert);
 }
 
 }  // namespace
@@ -256,14 +265,14 @@ Result<std::unique_ptr<PreTokenizer>> read_pre_tokenizer(const JsonNode& node) {
   if (type == "Split") return read_split(node);
   if (type == "Whitespace") {
     KVASIR_ASSIGN_OR_RETURN(Regex words, Regex::compile(node.where(), R"(\w+|[^\w\s]+)"));
-    return std::make_unique<PatternSplit>(std::move(words), Behavior::kRemoved, true);
+    return make<PatternSplit>(std::move(words), Behavior::kRemoved, true);
   }
   if (type == "WhitespaceSplit") return character_split(is_whitespace, Behavior::kRemoved);
   if (type == "BertPreTokenizer") {
     std::vector<std::unique_ptr<PreTokenizer>> parts;
     parts.push_back(character_split(is_whitespace, Behavior::kRemoved));
     parts.push_back(character_split(is_punctuation, Behavior::kIsolated));
-    return std::make_unique<Sequence>(std::move(parts));
+    return make<Sequence>(std::move(parts));
   }
   if (type == "Punctuation") {
     KVASIR_ASSIGN_OR_RETURN(const Behavior behavior, read_behavior(node, "Isolated"));
@@ -282,12 +291,12 @@ Result<std::unique_ptr<PreTokenizer>> read_pre_tokenizer(const JsonNode& node) {
   if (type == "Metaspace") {
     KVASIR_ASSIGN_OR_RETURN(Metaspace metaspace, Metaspace::read(node));
     KVASIR_ASSIGN_OR_RETURN(const bool splits, node.boolean("split", true));
-    return std::make_unique<MetaspaceSplit>(std::move(metaspace), splits);
+    return make<MetaspaceSplit>(std::move(metaspace), splits);
   }
   if (type == "FixedLength") {
     KVASIR_ASSIGN_OR_RETURN(const int length, node.count("length", 5));
     if (length == 0) return node.corrupt("a length above 0", "length");
-    return std::make_unique<FixedLength>(length);
+    return make<FixedLength>(length);
   }
   return node.unsupported("pre-tokenizer", type);
 }

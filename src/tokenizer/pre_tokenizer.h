@@ -1,7 +1,7 @@
 #pragma once
 
-// The pre-tokenizers of tokenizer.json: they cut a text into the pieces that the model encodes one by one. Immutable,
-// thread-safe.
+// The pre-tokenizers of tokenizer.json: they cut a text into the pieces that the model encodes one by one.
+// Immutable, thread-safe.
 
 #include <memory>
 #include <string>

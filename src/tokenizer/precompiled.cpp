@@ -50,20 +50,22 @@ Result<CharacterMap> CharacterMap::from_base64(const std::string& where, std::st
   CharacterMap map;
   if (bytes->empty()) return map;
   if (bytes->size() < 4 || read_u32(*bytes) > bytes->size() - 4 || read_u32(*bytes) % 4 != 0) {
-    return error(StatusCode::kCorrupt, "{}: expected a trie and replacements, got {} bytes whose size field is wrong",
-                 where, bytes->size());
+    return error(StatusCode::kCorrupt,
+                 "{}: expected a trie and replacements, got {} bytes whose size field is wrong", where,
+                 bytes->size());
   }
   const std::uint32_t trie_bytes = read_u32(*bytes);
   for (std::uint32_t i = 0; i < trie_bytes; i += 4) {
     map.units_.push_back(read_u32(std::string_view(*bytes).substr(4 + i)));
   }
   map.replacements_ = bytes->substr(4 + trie_bytes);
-  if (!is_valid_utf8(map.replacements_)) return error(StatusCode::kCorrupt, "{}: expected replacements in UTF-8", where);
+  if (!is_valid_utf8(map.replacements_))
+    return error(StatusCode::kCorrupt, "{}: expected replacements in UTF-8", where);
   return map;
 }
 
-// A unit of a Darts-clone double array: bit 31 a leaf's mark, 30..10 the offset, 9 its scale, 8 whether a leaf
-// follows, 7..0 the label.
+// A unit of a Darts-clone double array: bit 31 a leaf's mark, 30..10 the offset, 9 its scale, 8 whether a
+// leaf follows, 7..0 the label.
 std::optional<std::string_view> CharacterMap::find(std::string_view text) const {
   const auto offset = [](std::uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); };
   if (units_.empty()) return std::nullopt;

@@ -1,7 +1,8 @@
 #pragma once
 
-// SentencePiece's precompiled character map (its normalizer.cc): a double-array trie from character sequences to
-// places in a list of zero-terminated replacements. Hostile bytes until checked; every step stays inside them.
+// SentencePiece's precompiled character map (its normalizer.cc): a double-array trie from character sequences
+// to places in a list of zero-terminated replacements. Hostile bytes until checked; every step stays inside
+// them.
 
 #include <cstdint>
 #include <optional>

@@ -16,7 +16,8 @@ namespace {
 constexpr std::string_view kSpaceMembers = R"(\p{Z}\x09-\x0d\x{85})";
 constexpr std::string_view kWordMembers = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
 
-// Rewrites the escapes whose meaning differs between Oniguruma and PCRE2, and Oniguruma's class intersections.
+// Rewrites the escapes whose meaning differs between Oniguruma and PCRE2, and Oniguruma's class
+// intersections.
 class Translator {
  public:
   explicit Translator(std::string_view pattern) : pattern_(pattern) {}
@@ -57,7 +58,8 @@ class Translator {
     }
     const bool negated = kind < 'a';
     if (!in_class) return std::string(negated ? "[^" : "[") + std::string(members) + "]";
-    // A negated class within a class: PCRE2 has its own \S and \W there, which differ in a handful of characters.
+    // A negated class within a class: PCRE2 has its own \S and \W there, which differ in a handful of
+    // characters.
     return negated ? std::string{'\\', kind} : std::string(members);
   }
 
@@ -94,7 +96,6 @@ class Translator {
   std::size_t at_ = 0;
   std::string out_;
 };
-
 
 }  // namespace
 
@@ -152,8 +153,8 @@ std::vector<Range> Regex::find_all(std::string_view text) const {
   std::size_t at = 0;
   std::uint32_t options = PCRE2_NO_UTF_CHECK;
   while (at <= text.size()) {
-    const int count = pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, options,
-                                  data, nullptr);
+    const int count = pcre2_match(code_->compiled, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                                  options, data, nullptr);
     if (count < 0) break;
     if (place[1] > place[0]) {
       matches.push_back({place[0], place[1]});

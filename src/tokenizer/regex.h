@@ -28,8 +28,8 @@ class Regex {
   Regex& operator=(Regex&&) noexcept;
   ~Regex();
 
-  // All matches from left to right, none overlapping. A pattern that runs away (PCRE2's limits) ends the list.
-  // Requires: valid UTF-8.
+  // All matches from left to right, none overlapping. A pattern that runs away (PCRE2's limits) ends the
+  // list. Requires: valid UTF-8.
   std::vector<Range> find_all(std::string_view text) const;
 
  private:

@@ -1,6 +1,7 @@
 #pragma once
 
-// "Replace", which tokenizer.json has as a normalizer and as a decoder, and the patterns that it shares with "Split".
+// "Replace", which tokenizer.json has as a normalizer and as a decoder, and the patterns that it shares with
+// "Split".
 
 #include <string>
 #include <string_view>
