@@ -177,7 +177,8 @@ class Bpe::Encoder final : public PieceEncoder {
   void merge_word(std::string_view word) {
     split_into_characters(word);
     queue_.clear();
-    for (std::size_t i = 0; i + 1 < symbols_.size(); ++i) push(static_cast<std::int32_t>(i));
+    for (std::size_t i = 0; i + 1 < symbols_.size(); ++i) add_candidate(static_cast<std::int32_t>(i));
+    std::make_heap(queue_.begin(), queue_.end(), comes_later);
     while (!queue_.empty()) {
       std::pop_heap(queue_.begin(), queue_.end(), comes_later);
       const Candidate best = queue_.back();
@@ -204,13 +205,18 @@ class Bpe::Encoder final : public PieceEncoder {
     return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
   }
 
-  void push(std::int32_t at) {
+  // Appends the pair that begins at `at` when it can be joined.
+  bool add_candidate(std::int32_t at) {
     const Symbol& left = symbols_[at];
-    if (left.next < 0) return;
+    if (left.next < 0) return false;
     const Merge* merge = model_.merges_.find(left.token, symbols_[left.next].token);
-    if (merge == nullptr) return;
+    if (merge == nullptr) return false;
     queue_.push_back({merge->rank, at, merge->token});
-    std::push_heap(queue_.begin(), queue_.end(), comes_later);
+    return true;
+  }
+
+  void push(std::int32_t at) {
+    if (add_candidate(at)) std::push_heap(queue_.begin(), queue_.end(), comes_later);
   }
 
   void append_symbols(std::vector<TokenId>& out) const {

@@ -32,7 +32,7 @@ bool is_numeric(char32_t c);          // N
 bool is_punctuation(char32_t c);      // P, or ASCII's punctuation (which has some of S)
 bool is_mark(char32_t c);             // M
 bool is_nonspacing_mark(char32_t c);  // Mn
-bool is_control(char32_t c);          // C, but not tab, line feed and carriage return
+bool is_control(char32_t c);          // Cc, Cf, Co, but not tab, line feed and carriage return
 bool is_word(char32_t c);             // L, M, Nd, Nl, Pc: \w
 
 // Full lower case of one character, appended.
