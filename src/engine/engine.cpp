@@ -87,7 +87,7 @@ struct Engine::Impl {
        backend::KvPool pool, const Clock& clock)
       : model(model),
         clock(clock),
-        max_queued_requests(config.max_queued_requests),
+        config(config),
         capacity_tokens(static_cast<std::int64_t>(cache_config.num_blocks) * cache_config.block_size),
         pool(std::move(pool)),
         cache(cache_config, clock),
@@ -105,7 +105,7 @@ struct Engine::Impl {
   // Shared by all threads.
   model::Model& model;  // forward: the engine's thread only
   const Clock& clock;
-  const int max_queued_requests;
+  const EngineConfig config;
   const std::int64_t capacity_tokens;
   Channel<Message> inbox{std::numeric_limits<std::size_t>::max()};  // bounded by num_queued
   std::atomic<int> num_queued{0};  // in the inbox or waiting in the scheduler
@@ -189,10 +189,10 @@ Result<RequestId> Engine::submit(Request request, EventSink sink) {
   sequence->submitted_at = impl_->clock.now();
 
   if (impl_->is_stopping) return error(StatusCode::kUnavailable, "the engine is stopping");
-  if (impl_->num_queued.fetch_add(1) >= impl_->max_queued_requests) {
+  if (impl_->num_queued.fetch_add(1) >= impl_->config.max_queued_requests) {
     --impl_->num_queued;
     return error(StatusCode::kResourceExhausted, "the queue is full: {} requests are waiting",
-                 impl_->max_queued_requests);
+                 impl_->config.max_queued_requests);
   }
   Message message = Submit{std::move(sequence)};
   if (!impl_->inbox.try_send(message)) {
@@ -205,6 +205,10 @@ Result<RequestId> Engine::submit(Request request, EventSink sink) {
 void Engine::cancel(RequestId id) {
   Message message = Cancel{id};
   impl_->inbox.try_send(message);  // closed: all requests have ended
+}
+
+const EngineConfig& Engine::config() const {
+  return impl_->config;
 }
 
 EngineStats Engine::stats() const {

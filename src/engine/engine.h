@@ -55,6 +55,8 @@ class Engine {
   // Ends a request within one step; its last event says kCancelled. No effect when it has ended.
   void cancel(RequestId id);
 
+  const EngineConfig& config() const;
+
   // A consistent snapshot, as of the last step.
   EngineStats stats() const;
 

@@ -1,0 +1,34 @@
+#include "api/stop_text.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace kvasir::api {
+
+std::string StopText::push(std::string_view piece) {
+  if (stopped_) return "";
+  held_ += piece;
+  std::size_t first = std::string::npos;
+  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  if (first != std::string::npos) {
+    stopped_ = true;
+    held_.resize(first);
+    return std::exchange(held_, "");
+  }
+  std::size_t num_held = 0;
+  for (const std::string& stop : stops_) {
+    for (std::size_t n = std::min(stop.size() - 1, held_.size()); n > num_held; --n) {
+      if (held_.ends_with(std::string_view(stop).substr(0, n))) num_held = n;
+    }
+  }
+  std::string shown = held_.substr(0, held_.size() - num_held);
+  held_.erase(0, shown.size());
+  return shown;
+}
+
+std::string StopText::finish() {
+  return stopped_ ? "" : std::exchange(held_, "");
+}
+
+}  // namespace kvasir::api
