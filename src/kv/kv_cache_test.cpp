@@ -358,16 +358,60 @@ TEST(KvCacheEntries, ExpireAtTheirAgeWhateverTheAccess) {
   EXPECT_EQ(harness.probe(prompt + count_from(70, 6)), 9);  // the reply expired with its prompt
 }
 
-TEST(KvCacheEntries, ACopyIsAsOldAsItsSource) {
-  CacheHarness harness(small_config([](KvCacheConfig& c) { c.max_age = seconds(10); }));
-  harness.serve(count_from(1, 8));
+TEST(KvCacheAge, ACopyIsAsOldAsItsSource) {
+  CacheHarness harness(small_config([](KvCacheConfig& c) {
+    c.min_tokens = 1;
+    c.max_age = seconds(10);
+  }));
+  harness.serve({1, 2, 3, 4});
   harness.clock().advance(seconds(6));
-  EXPECT_EQ(harness.serve(count_from(1, 6) + Tokens{90, 91, 92}), 6);
+  EXPECT_EQ(harness.serve({1, 2, 90, 91, 92}), 2);
+  EXPECT_EQ(harness.probe({1, 2, 90, 91, 92}), 5);
   harness.clock().advance(seconds(4));
-  EXPECT_EQ(harness.probe(count_from(1, 6) + Tokens{90, 91, 92}), 0);
+  EXPECT_EQ(harness.probe({1, 2, 90, 91, 92}), 0);
 }
 
-TEST(KvCacheEntries, ExpiredBlocksInUseLeaveTheTreeAndGoWithTheirUser) {
+TEST(KvCacheAge, ABlockTakenFromTheTreeKeepsItsAge) {
+  CacheHarness harness(small_config([](KvCacheConfig& c) {
+    c.min_tokens = 1;
+    c.max_age = seconds(10);
+  }));
+  harness.serve({1, 2});
+  FakeSequence a = *harness.start({1, 2, 3});  // goes on in the leaf
+  FakeSequence b = *harness.start({1, 2, 3, 4, 5});
+  EXPECT_TRUE(b.copied);
+  harness.compute_all(b);
+  // root ── [1 2 3 4]* ── [5]*
+  //   └──── [1 2]*                of a
+  harness.clock().advance(seconds(5));
+  harness.compute_all(a);
+  // root ── [1 2 3 4]* ── [5]*    has a's entry; a's block is its own again
+  harness.generate_all(a, {9, 9});
+  EXPECT_EQ(harness.probe({1, 2, 3, 9, 8}), 4);
+  harness.clock().advance(seconds(5));
+  EXPECT_EQ(harness.probe({1, 2, 3, 9, 8}), 0);
+  harness.finish(std::move(a));
+  harness.finish(std::move(b));
+  harness.cache().check_integrity();
+}
+
+TEST(KvCacheAge, AFreshBlockTakesThePlaceOfAnExpiredOne) {
+  CacheHarness harness(small_config([](KvCacheConfig& c) { c.max_age = seconds(10); }));
+  FakeSequence early = *harness.start(count_from(1, 9));
+  FakeSequence late = *harness.start(count_from(1, 9));  // found nothing either
+  harness.compute_all(early);
+  harness.clock().advance(seconds(10));
+  harness.compute_all(late);
+  EXPECT_NE(late.table()[0], early.table()[0]);
+  EXPECT_EQ(harness.probe(count_from(1, 9)), 9);
+  EXPECT_EQ(harness.stats().evictions_ttl, 1);
+  harness.finish(std::move(early));
+  harness.finish(std::move(late));
+  EXPECT_EQ(harness.stats().blocks_used, 3);
+  harness.cache().check_integrity();
+}
+
+TEST(KvCacheAge, ExpiredBlocksInUseLeaveTheTreeAndGoWithTheirUser) {
   CacheHarness harness(small_config([](KvCacheConfig& c) { c.max_age = seconds(10); }));
   FakeSequence old = *harness.start(count_from(1, 9));
   harness.compute_all(old);
