@@ -81,10 +81,20 @@ static_assert(kBlockRows % kTileRows == 0 && kBlockColumns % kTileColumns == 0);
 static_assert(kBlockRows * kBlockColumns * kLanes + (kBlockRows + kBlockColumns) * kBlockStride <=
               kGemmScratchFloats);
 
+// Asks for `num_bytes` from `from` in the second-level cache: the first has room for this group of columns
+// only, and its few outstanding misses are what the loads of this group wait for.
+HWY_INLINE void prefetch_bytes(const std::byte* from, std::size_t num_bytes) {
+  constexpr std::size_t kCacheLine = 64;
+  for (std::size_t i = 0; i < num_bytes; i += kCacheLine) __builtin_prefetch(from + i, 0, 2);
+}
+
 // partial[row][column][lane] += the products of x and w for k in [0, num_k), num_k a multiple of 16.
+// Meanwhile as many bytes from `ahead` on (may be null) are fetched as are read from w: a core left to itself
+// starts anew at each row, and reads memory at half its speed.
 template <std::size_t kRows, std::size_t kColumns, class Weight>
 HWY_INLINE void accumulate(const float* x, std::size_t x_stride, const typename Weight::Element* w,
-                           std::size_t w_stride, std::size_t num_k, float* partial) {
+                           std::size_t w_stride, std::size_t num_k, float* partial,
+                           const std::byte* ahead = nullptr) {
   // A single row has registers to spare for all 16 lanes, and reads w once; others go over k once per
   // register width.
   constexpr std::size_t kParts = kRows == 1 ? kLanes / kWidth : 1;
@@ -101,6 +111,10 @@ HWY_INLINE void accumulate(const float* x, std::size_t x_stride, const typename 
       }
     }
     for (std::size_t k = lane; k < num_k; k += kLanes) {
+      if (ahead != nullptr) {
+        constexpr std::size_t kElementBytes = kColumns * sizeof(typename Weight::Element);
+        prefetch_bytes(ahead + (k - lane) * kElementBytes, kLanes * kElementBytes);
+      }
       HWY_UNROLL(16)
       for (std::size_t p = 0; p < kParts; ++p) {
         Vector w_k[kColumns];
@@ -194,7 +208,9 @@ void streamed_tile(const GemmArgs& args, std::size_t row, std::size_t column) {
   const float* x = args.x + row * args.x_stride;
   const auto* w = static_cast<const typename Weight::Element*>(args.w) + column * args.k;
   const std::size_t whole_k = args.k / kLanes * kLanes;
-  accumulate<kRows, kColumns, Weight>(x, args.x_stride, w, args.k, whole_k, partial);
+  const bool is_last = column + 2 * kColumns > args.n;
+  const auto* ahead = reinterpret_cast<const std::byte*>(is_last ? w : w + kColumns * args.k);
+  accumulate<kRows, kColumns, Weight>(x, args.x_stride, w, args.k, whole_k, partial, ahead);
   if (whole_k < args.k) {
     float* x_tail = args.scratch;
     float* w_tail = args.scratch + kRows * kBlockStride;
