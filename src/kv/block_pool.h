@@ -8,6 +8,7 @@
 //
 // Invariant: a block is in the stack once if it has no references, else not at all.
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

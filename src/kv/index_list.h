@@ -5,6 +5,7 @@
 //
 //   front (used last) <-> ... <-> back (unused for longest)
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -37,7 +37,7 @@ struct KvCacheConfig {
   int block_size = 16;
   int num_blocks = 0;
   int min_tokens = 20;  // shorter prompts are not inserted, shorter matches are not hits
-  int max_entries = 0;  // 0: bounded by memory alone
+  int max_entries = 0;  // 0: bounded by memory alone; at most one per block in any case
   std::chrono::milliseconds max_age{1'200'000};  // absolute, from insertion
   std::size_t logits_bytes = 0;                  // of one entry's last logits
   int max_logits = 0;                            // how many entries keep their logits

@@ -32,6 +32,7 @@
 // The children of a node are a treap by token sequence: O(log n) for n siblings, and the sibling with the
 // longest common prefix is always on the path of a search. Links are indices into arrays that are made once.
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
