@@ -1,0 +1,260 @@
+// The kvasir binary: reads flags, builds the objects, runs one command.
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <condition_variable>
+#include <iostream>
+#include <limits>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "api/api_service.h"
+#include "apps/bench_cache.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "base/json.h"
+#include "server/http_server.h"
+#include "server/version.h"
+
+namespace kvasir {
+namespace {
+
+using nlohmann::json;
+
+// Standard output is for results; the log goes to standard error, in colour on a terminal.
+void set_up_log(const std::string& level) {
+  auto logger = spdlog::stderr_color_mt("kvasir");
+  logger->set_pattern("%^%l%$ %v");
+  logger->set_level(spdlog::level::from_str(level));
+  spdlog::set_default_logger(logger);
+}
+
+Status serve(const ModelOptions& model_options, const EngineOptions& engine_options,
+             const server::HttpConfig& http_config) {
+  KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
+  KVASIR_ASSIGN_OR_RETURN(const auto server, server::HttpServer::listen(http_config));
+  const SteadyClock clock;
+  LoadedModel loaded;
+  std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<api::ApiService> service;
+  Status outcome;
+  // The server answers "loading" meanwhile.
+  std::thread loading([&] {
+    const auto load = [&]() -> Status {
+      KVASIR_ASSIGN_OR_RETURN(loaded, load_model(model_options));
+      KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*loaded.model, engine_config, clock));
+      return Status();
+    };
+    outcome = load();
+    if (!outcome.ok()) {
+      server->stop();
+      return;
+    }
+    service = std::make_unique<api::ApiService>(*loaded.tokenizer, loaded.model->config().eos_token_ids,
+                                                *engine, clock);
+    server->set_service(*service);
+    const kv::KvCacheStats cache = engine->stats().cache;
+    spdlog::info("KV cache: {} MiB for {} tokens", cache.bytes_budget >> 20,
+                 cache.blocks_total * engine_config.block_size);
+    spdlog::info("serving at http://{}:{}", http_config.host, server->port());
+  });
+  server->run();
+  loading.join();
+  if (engine) engine->stop();
+  if (outcome.ok()) spdlog::info("stopped");
+  return outcome;
+}
+
+// Streams one reply to standard output.
+Status generate(const ModelOptions& model_options, const EngineOptions& engine_options,
+                const api::GenerateRequest& request) {
+  KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
+  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(model_options));
+  const SteadyClock clock;
+  KVASIR_ASSIGN_OR_RETURN(const auto engine, engine::Engine::start(*loaded.model, engine_config, clock));
+  api::ApiService service(*loaded.tokenizer, loaded.model->config().eos_token_ids, *engine, clock);
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool is_notified = false;
+  const auto notify = [&] {
+    {
+      const std::lock_guard lock(mutex);
+      is_notified = true;
+    }
+    changed.notify_one();
+  };
+  KVASIR_ASSIGN_OR_RETURN(const auto reply, service.generate(request, notify));
+  while (true) {
+    const auto piece = reply->next();
+    if (!piece) {
+      std::unique_lock lock(mutex);
+      changed.wait(lock, [&] { return std::exchange(is_notified, false); });
+      continue;
+    }
+    std::cout << piece->text << std::flush;
+    if (!piece->is_last()) continue;
+    std::cout << std::endl;
+    engine->stop();
+    return piece->status;
+  }
+}
+
+// Calls answer(object) for each JSON object of standard input, a line each, and prints what it returns.
+template <typename Answer>
+Status for_each_line(const Answer& answer) {
+  int number = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    const std::string name = fmt::format("standard input, line {}", ++number);
+    if (line.empty()) continue;
+    KVASIR_ASSIGN_OR_RETURN(const json object, parse_json(name, line));
+    const auto result = [&]() -> Result<json> {
+      try {
+        return answer(object);
+      } catch (const json::exception& failure) {
+        return error(StatusCode::kInvalidArgument, "{}", failure.what());
+      }
+    }();
+    if (!result.ok()) return error(StatusCode::kInvalidArgument, "{}: {}", name, result.status().message());
+    std::cout << result->dump(-1, ' ', false, json::error_handler_t::replace) << '\n' << std::flush;
+  }
+  return Status();
+}
+
+Status tokenize(const std::string& folder) {
+  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(folder));
+  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(files));
+  return for_each_line([&](const json& line) -> Result<json> {
+    if (line.contains("text")) {
+      const bool adds = line.value("add_special_tokens", true);
+      KVASIR_ASSIGN_OR_RETURN(auto ids, tokenizer->encode(line.at("text").get<std::string>(), {adds}));
+      return json{{"ids", std::move(ids)}};
+    }
+    const bool skips = line.value("skip_special_tokens", true);
+    return json{{"text", tokenizer->decode(line.at("ids").get<std::vector<TokenId>>(), {skips})}};
+  });
+}
+
+// Keys and values in f32 too, so that the numbers are those of an f32 reference.
+Status logits(const ModelOptions& options) {
+  constexpr int kBlockSize = 16;
+  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
+  model::Model& model = *loaded.model;
+  return for_each_line([&](const json& line) -> Result<json> {
+    const auto tokens = line.at("tokens").get<std::vector<TokenId>>();
+    const int context = model.config().max_position_embeddings, vocab_size = model.config().vocab_size;
+    if (tokens.empty() || tokens.size() > static_cast<std::size_t>(context)) {
+      return error(StatusCode::kInvalidArgument, "tokens: expected 1 to {} ids, got {}", context,
+                   tokens.size());
+    }
+    for (const TokenId token : tokens) {
+      if (token < 0 || token >= vocab_size) {
+        return error(StatusCode::kInvalidArgument, "tokens: expected ids below {}, got {}", vocab_size,
+                     token);
+      }
+    }
+    const int num_blocks = (static_cast<int>(tokens.size()) - 1) / kBlockSize + 1;
+    KVASIR_ASSIGN_OR_RETURN(
+        backend::KvPool pool,
+        backend::KvPool::create(model.kv_layout(kBlockSize, backend::KvDtype::kF32), num_blocks));
+    std::vector<BlockId> table;
+    for (int i = 0; i < num_blocks; ++i) table.push_back(BlockId{i});
+    const model::SequenceSlice slice = {tokens, 0, table, true};
+    const std::span<const float> result = model.forward({&slice, 1}, pool);
+    return json{{"logits", std::vector<float>(result.begin(), result.end())}};
+  });
+}
+
+int run(int argc, char** argv) {
+  const Status dotenv = load_dotenv(".env");
+  CLI::App app("Kvasir: an LLM inference server that never computes a prompt's prefix twice.", "kvasir");
+  app.require_subcommand(1);
+  app.footer(
+      "Each flag is also an environment variable: --kv-cache-memory is KVASIR_KV_CACHE_MEMORY. A file .env "
+      "in the "
+      "working directory may set them.\nStart with: kvasir serve");
+
+  ModelOptions model_options;
+  EngineOptions engine_options;
+  server::HttpConfig http_config;
+  std::string log_level = "info";
+  api::GenerateRequest request;
+
+  CLI::App* serve_command = app.add_subcommand("serve", "Serve a model over HTTP");
+  add_model_options(*serve_command, model_options);
+  add_http_options(*serve_command, http_config, log_level);
+  add_engine_options(*serve_command, engine_options);
+
+  CLI::App* generate_command = app.add_subcommand("generate", "Write a reply to a prompt to the terminal");
+  add_model_options(*generate_command, model_options);
+  add_engine_options(*generate_command, engine_options);
+  generate_command->add_option("--prompt", request.prompt, "The text to continue")->required();
+  generate_command->add_option("--max-new-tokens", request.max_new_tokens, "Length of the reply at most")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  generate_command
+      ->add_option("--temperature", request.sampling.temperature, "0: the likeliest token each time")
+      ->check(CLI::Range(0.0f, 100.0f))
+      ->capture_default_str();
+  generate_command->add_option("--top-k", request.sampling.top_k, "Draw from the k likeliest; 0: from all")
+      ->check(CLI::NonNegativeNumber);
+  generate_command
+      ->add_option("--top-p", request.sampling.top_p, "Draw from the likeliest that make up this share")
+      ->check(CLI::Range(0.0f, 1.0f));
+  generate_command->add_option("--seed", request.sampling.seed, "The same seed gives the same reply");
+
+  CLI::App* tokenize_command = app.add_subcommand(
+      "tokenize",
+      "Turn JSON lines {\"text\":...} into {\"ids\":[...]}, and {\"ids\":[...]} into {\"text\":...}");
+  tokenize_command->add_option("--model", model_options.model, "Folder with a tokenizer.json")
+      ->envname("KVASIR_MODEL");
+
+  CLI::App* logits_command = app.add_subcommand(
+      "logits", "Turn JSON lines {\"tokens\":[...]} into {\"logits\":[...]} of the last position");
+  add_model_options(*logits_command, model_options);
+
+  CLI::App* bench_command = app.add_subcommand("bench", "Measure");
+  bench_command->require_subcommand(1);
+  CLI::App* bench_cache_command = bench_command->add_subcommand(
+      "cache", "What the KV cache and the prefix cache gain: concurrent requests, shared contexts, eviction");
+  add_model_options(*bench_cache_command, model_options);
+
+  CLI::App* version_command = app.add_subcommand("version", "Print the version");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& failure) {
+    return app.exit(failure) == 0 ? 0 : 1;
+  }
+  const bool is_quiet = !serve_command->parsed();
+  set_up_log(is_quiet ? "warn" : log_level);
+  Status status = dotenv;
+  if (!status.ok()) {
+  } else if (serve_command->parsed()) {
+    status = serve(model_options, engine_options, http_config);
+  } else if (generate_command->parsed()) {
+    status = generate(model_options, engine_options, request);
+  } else if (tokenize_command->parsed()) {
+    status = tokenize(model_options.model);
+  } else if (logits_command->parsed()) {
+    status = logits(model_options);
+  } else if (bench_cache_command->parsed()) {
+    Result<LoadedModel> loaded = load_model(model_options);
+    status = loaded.ok() ? bench_cache(*loaded) : loaded.status();
+  } else if (version_command->parsed()) {
+    std::cout << "kvasir " << server::kVersion << '\n';
+  }
+  if (status.ok()) return 0;
+  std::cerr << "kvasir: " << status.message() << '\n';
+  return 1;
+}
+
+}  // namespace
+}  // namespace kvasir
+
+int main(int argc, char** argv) {
+  return kvasir::run(argc, argv);
+}

@@ -1,0 +1,140 @@
+#include "apps/options.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <fstream>
+
+#include "base/memory.h"
+
+namespace kvasir {
+namespace {
+
+// A flag with its variable: --kv-cache-memory and KVASIR_KV_CACHE_MEMORY.
+template <typename T>
+CLI::Option* add(CLI::App& command, const std::string& flag, T& value, const std::string& help) {
+  std::string variable = "KVASIR_" + flag.substr(2);
+  for (char& c : variable)
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return command.add_option(flag, value, help)->envname(variable);
+}
+
+std::string trim(std::string_view text) {
+  const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return std::string(text);
+}
+
+bool is_name(const std::string& text) {
+  return !text.empty() && !std::isdigit(static_cast<unsigned char>(text[0])) &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; });
+}
+
+}  // namespace
+
+Result<model::WeightDtype> ModelOptions::weight_dtype() const {
+  if (dtype == "auto") return model::WeightDtype::kAuto;
+  if (dtype == "f32") return model::WeightDtype::kF32;
+  if (dtype == "f16") return model::WeightDtype::kF16;
+  return model::WeightDtype::kBf16;  // the flag has checked the name
+}
+
+Result<engine::EngineConfig> EngineOptions::engine_config() const {
+  engine::EngineConfig result = config;
+  result.kv_dtype = kv_dtype == "f32" ? backend::KvDtype::kF32 : backend::KvDtype::kF16;
+  result.max_age = std::chrono::seconds(max_age_seconds);
+  if (kv_cache_memory.empty()) {
+    result.kv_cache_memory = usable_memory_bytes() / 4;
+    return result;
+  }
+  const Result<std::size_t> bytes = parse_memory_size(kv_cache_memory);
+  if (!bytes.ok())
+    return error(StatusCode::kInvalidArgument, "--kv-cache-memory: {}", bytes.status().message());
+  result.kv_cache_memory = *bytes;
+  return result;
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  add(command, "--model", options.model,
+      "Folder of a Hugging Face model (config.json, *.safetensors, tokenizer.json); "
+      "without it the small model in this binary");
+  add(command, "--threads", options.threads, "Threads that compute; 0: as many as there are physical cores")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  add(command, "--dtype", options.dtype, "Type of the weights in memory: auto (as stored), f32, f16, bf16")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))
+      ->capture_default_str();
+}
+
+void add_engine_options(CLI::App& command, EngineOptions& options) {
+  engine::EngineConfig& config = options.config;
+  add(command, "--kv-cache-memory", options.kv_cache_memory,
+      "Memory for keys and values, running and cached, such as 512MiB or 2GiB; default: a quarter of the "
+      "memory that "
+      "this process may use");
+  add(command, "--kv-dtype", options.kv_dtype, "Type of keys and values: f16 or f32")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->capture_default_str();
+  add(command, "--block-size", config.block_size, "Tokens in a block of the cache, a multiple of 16")
+      ->capture_default_str();
+  add(command, "--min-tokens", config.min_tokens,
+      "Shorter prompts are not cached, shorter matches are not used")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  add(command, "--max-entries", config.max_entries, "Cached prompts at most; 0: as many as the memory holds")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  add(command, "--max-age-seconds", options.max_age_seconds,
+      "Age at which a cached prompt expires, used or not")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->capture_default_str();
+  add(command, "--max-batch-tokens", config.max_batch_tokens,
+      "Tokens computed in one step: smaller is smoother for those that are decoding, larger is faster in all")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  add(command, "--max-running-requests", config.max_running_sequences, "Requests that run at the same time")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  add(command, "--max-queued-requests", config.max_queued_requests,
+      "Requests that wait; one more gets status 429")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+}
+
+void add_http_options(CLI::App& command, server::HttpConfig& config, std::string& log_level) {
+  add(command, "--host", config.host, "Address to listen at; 0.0.0.0 for all")->capture_default_str();
+  add(command, "--port", config.port, "Port to listen at; 0: any free one")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  add(command, "--log-level", log_level, "What is logged: debug, info, warn, error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+}
+
+Status load_dotenv(const std::string& path) {
+  std::ifstream file(path);
+  int number = 0;
+  for (std::string line; std::getline(file, line);) {
+    ++number;
+    std::string text = trim(line);
+    if (text.empty() || text[0] == '#') continue;
+    if (text.starts_with("export ")) text = trim(text.substr(7));
+    const std::size_t equals = text.find('=');
+    const std::string name = trim(text.substr(0, equals));
+    if (equals == std::string::npos || !is_name(name)) {
+      return error(StatusCode::kInvalidArgument, "{}:{}: expected NAME=value, got '{}'", path, number,
+                   line.substr(0, 80));
+    }
+    std::string value = trim(text.substr(equals + 1));
+    if (value.size() >= 2 && (value[0] == '"' || value[0] == '\'') && value.back() == value[0]) {
+      value = value.substr(1, value.size() - 2);
+    }
+    // An empty value is a flag that is not given.
+    if (!value.empty()) setenv(name.c_str(), value.c_str(), 0);
+  }
+  return Status();
+}
+
+}  // namespace kvasir

@@ -1,0 +1,44 @@
+#pragma once
+
+// The flags of the kvasir binary. Each is also an environment variable, KVASIR_ and the flag's name in
+// capitals, and may stand in a file .env of the working directory; the flag counts before the variable, the
+// variable before the file.
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "backend/kv_pool.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "server/http_server.h"
+
+namespace kvasir {
+
+struct ModelOptions {
+  std::string model;  // a folder; empty: the embedded model
+  int threads = 0;    // 0: the physical cores that this process may use
+  std::string dtype = "auto";
+
+  Result<model::WeightDtype> weight_dtype() const;
+};
+
+struct EngineOptions {
+  engine::EngineConfig config;
+  std::string kv_cache_memory;  // empty: a quarter of the memory that this process may use
+  std::string kv_dtype = "f16";
+  int max_age_seconds = 1200;
+
+  Result<engine::EngineConfig> engine_config() const;
+};
+
+// Add the flags to a command.
+void add_model_options(CLI::App& command, ModelOptions& options);
+void add_engine_options(CLI::App& command, EngineOptions& options);
+void add_http_options(CLI::App& command, server::HttpConfig& config, std::string& log_level);
+
+// Sets the variables of the file .env where they are not set; no file, no effect.
+// Errors: kInvalidArgument naming the line.
+Status load_dotenv(const std::string& path);
+
+}  // namespace kvasir
