@@ -238,10 +238,10 @@ void HttpServer::Impl::run() {
 }
 
 void HttpServer::Impl::on_signal(int signal) {
-  drain();
   signals.async_wait([signal](error_code failure, int) {
     if (!failure) std::_Exit(128 + signal);
   });
+  drain();  // ends the wait when it is done
 }
 
 // On `control`. Ends run() when the last connection has gone.
