@@ -17,7 +17,9 @@ constexpr int kLanes = 16;
 constexpr int kManyRows = 12;
 constexpr int kColumnGrain = 16;
 constexpr int kBlockedColumnGrain = 48;
-constexpr int kElementGrain = 4096;
+constexpr int kRowGrain = 16;
+// Elements of a loop without rows are handed out in pieces.
+constexpr std::size_t kPieceElements = 4096;
 
 kernels::WeightType kernel_type(WeightDtype dtype) {
   switch (dtype) {
@@ -88,6 +90,15 @@ float mean_of_squares(const float* x, int count) {
   return lanes[0] / static_cast<float>(count);
 }
 
+// Calls task(begin, end) over [0, count), which may be more than an int holds.
+template <typename Task>
+void for_pieces(ThreadPool& pool, std::size_t count, const Task& task) {
+  const std::size_t num_pieces = (count + kPieceElements - 1) / kPieceElements;
+  pool.parallel_for(static_cast<int>(num_pieces), 1, [&](int begin, int end, int) {
+    task(begin * kPieceElements, std::min(count, end * kPieceElements));
+  });
+}
+
 }  // namespace
 
 std::size_t element_bytes(WeightDtype dtype) {
@@ -96,13 +107,10 @@ std::size_t element_bytes(WeightDtype dtype) {
 
 void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,
              ThreadPool& pool) {
-  constexpr std::size_t kPiece = 1 << 16;
   const auto* from = static_cast<const std::byte*>(src);
   auto* to = static_cast<std::byte*>(dst);
-  const std::size_t num_pieces = (count + kPiece - 1) / kPiece;
-  pool.parallel_for(static_cast<int>(num_pieces), 1, [&](int begin, int end, int) {
-    const std::size_t last = std::min(count, static_cast<std::size_t>(end) * kPiece);
-    for (std::size_t i = static_cast<std::size_t>(begin) * kPiece; i < last; ++i) {
+  for_pieces(pool, count, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
       store(load(from + i * element_bytes(src_dtype), src_dtype), to + i * element_bytes(dst_dtype),
             dst_dtype);
     }
@@ -143,7 +151,7 @@ const char* CpuBackend::isa() const {
 
 void CpuBackend::embed(const Matrix& table, std::span<const TokenId> tokens, float* out) {
   const std::size_t row_bytes = table.columns * element_bytes(table.dtype);
-  pool_.parallel_for(static_cast<int>(tokens.size()), 16, [&](int begin, int end, int) {
+  pool_.parallel_for(static_cast<int>(tokens.size()), kRowGrain, [&](int begin, int end, int) {
     for (int i = begin; i < end; ++i) {
       const auto* row =
           static_cast<const std::byte*>(table.data) + static_cast<std::size_t>(tokens[i]) * row_bytes;
@@ -154,7 +162,7 @@ void CpuBackend::embed(const Matrix& table, std::span<const TokenId> tokens, flo
 }
 
 void CpuBackend::rms_norm(const float* x, int rows, int columns, const float* weight, float eps, float* out) {
-  pool_.parallel_for(rows, 16, [&](int begin, int end, int) {
+  pool_.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
     for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
       const float* in = x + row * columns;
       const float scale = 1.0f / std::sqrt(mean_of_squares(in, columns) + eps);
@@ -183,55 +191,45 @@ void CpuBackend::linear(const float* x, int rows, const Matrix& w, const float* 
   });
 }
 
-void CpuBackend::rope(float* x, int num_heads, int head_dim, std::span<const RowRun> runs,
+void CpuBackend::rope(float* x, int num_heads, int head_dim, std::span<const int> positions,
                       const RopeTable& table) {
-  const int half = head_dim / 2;
-  for (const RowRun& run : runs) {
-    pool_.parallel_for(run.num_rows, 16, [&](int begin, int end, int) {
-      for (int i = begin; i < end; ++i) {
-        const std::size_t angles = static_cast<std::size_t>(run.start_position + i) * half;
-        const float* cos = table.cos.data() + angles;
-        const float* sin = table.sin.data() + angles;
-        float* head = x + static_cast<std::size_t>(run.first_row + i) * num_heads * head_dim;
-        for (int h = 0; h < num_heads; ++h, head += head_dim) {
-          for (int d = 0; d < half; ++d) {
-            const float a = head[d], b = head[d + half];
-            head[d] = a * cos[d] - b * sin[d];
-            head[d + half] = b * cos[d] + a * sin[d];
-          }
+  const std::size_t half = head_dim / 2;
+  pool_.parallel_for(static_cast<int>(positions.size()), kRowGrain, [&](int begin, int end, int) {
+    for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
+      const float* cos = table.cos.data() + positions[row] * half;
+      const float* sin = table.sin.data() + positions[row] * half;
+      float* head = x + row * num_heads * head_dim;
+      for (int h = 0; h < num_heads; ++h, head += head_dim) {
+        for (std::size_t d = 0; d < half; ++d) {
+          const float a = head[d], b = head[d + half];
+          head[d] = a * cos[d] - b * sin[d];
+          head[d + half] = b * cos[d] + a * sin[d];
         }
       }
-    });
-  }
+    }
+  });
 }
 
-void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<const RowRun> runs,
+void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<const std::int64_t> slots,
                           KvPool& kv) {
   const KvLayout& layout = kv.layout();
   const LayerPlace place(layout, layer);
-  const int head_dim = layout.head_dim;
-  for (const RowRun& run : runs) {
-    pool_.parallel_for(run.num_rows, 16, [&](int begin, int end, int) {
-      for (int i = begin; i < end; ++i) {
-        const int position = run.start_position + i;
-        const int in_block = position % layout.block_size;
-        const int lane = in_block % kernels::kTileTokens;
-        std::byte* block = kv.block(run.block_table[position / layout.block_size]).data() +
-                           in_block / kernels::kTileTokens * place.tile_bytes;
-        const std::size_t row = static_cast<std::size_t>(run.first_row + i) * layout.num_kv_heads * head_dim;
-        for (int h = 0; h < layout.num_kv_heads; ++h) {
-          std::byte* k_tile = block + place.k + h * place.head_bytes;
-          std::byte* v_tile = block + place.v + h * place.head_bytes;
-          for (int d = 0; d < head_dim; ++d) {
-            const std::size_t at = row + h * head_dim + d;
-            store_kv_element(k_tile, static_cast<std::size_t>(d) * kernels::kTileTokens + lane, k[at],
-                             layout.dtype);
-            store_kv_element(v_tile, static_cast<std::size_t>(lane) * head_dim + d, v[at], layout.dtype);
-          }
+  const std::size_t head_dim = layout.head_dim;
+  pool_.parallel_for(static_cast<int>(slots.size()), kRowGrain, [&](int begin, int end, int) {
+    for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
+      const BlockId block{static_cast<std::int32_t>(slots[row] / layout.block_size)};
+      const std::size_t in_block = slots[row] % layout.block_size;
+      const std::size_t lane = in_block % kernels::kTileTokens;
+      std::byte* tile = kv.block(block).data() + in_block / kernels::kTileTokens * place.tile_bytes;
+      std::size_t from = row * layout.num_kv_heads * head_dim;
+      for (int h = 0; h < layout.num_kv_heads; ++h, tile += place.head_bytes) {
+        for (std::size_t d = 0; d < head_dim; ++d, ++from) {
+          store_kv_element(tile + place.k, d * kernels::kTileTokens + lane, k[from], layout.dtype);
+          store_kv_element(tile + place.v, lane * head_dim + d, v[from], layout.dtype);
         }
       }
-    });
-  }
+    }
+  });
 }
 
 void CpuBackend::attention(const float* q, int num_heads, int layer, std::span<const RowRun> runs,
@@ -239,7 +237,12 @@ void CpuBackend::attention(const float* q, int num_heads, int layer, std::span<c
   const KvLayout& layout = kv.layout();
   const LayerPlace place(layout, layer);
   const int heads_per_kv_head = num_heads / layout.num_kv_heads;
-  const int heads_per_item = std::min(heads_per_kv_head, kernels::kMaxAttentionRows);
+  int num_rows = 0;
+  for (const RowRun& run : runs) num_rows += run.num_rows;
+  int heads_per_item = std::min(heads_per_kv_head, kernels::kMaxAttentionRows);
+  // With few rows and KV heads, threads that would have no item share the heads of a group: keys read twice
+  // cost less than a thread that waits.
+  while (heads_per_item > 1 && num_rows * num_heads < heads_per_item * pool_.num_threads()) --heads_per_item;
   const int tokens_per_item = kernels::kMaxAttentionRows / heads_per_item;
 
   attention_items_.clear();
@@ -250,13 +253,13 @@ void CpuBackend::attention(const float* q, int num_heads, int layer, std::span<c
     const int num_blocks = (run.start_position + run.num_rows - 1) / layout.block_size + 1;
     for (int b = 0; b < num_blocks; ++b) block_pointers_.push_back(kv.block(run.block_table[b]).data());
     for (int row = 0; row < run.num_rows; row += tokens_per_item) {
-      for (int head = 0; head < num_heads; head += heads_per_item) {
-        // The heads of an item share a KV head: the last item of a group may be smaller.
-        const int group_end = (head / heads_per_kv_head + 1) * heads_per_kv_head;
-        const int count = std::min(heads_per_item, group_end - head);
-        attention_items_.push_back(
-            {static_cast<int>(r), row, std::min(tokens_per_item, run.num_rows - row), head, count, blocks});
-        head -= heads_per_item - count;
+      const int num_tokens = std::min(tokens_per_item, run.num_rows - row);
+      for (int group = 0; group < num_heads; group += heads_per_kv_head) {
+        const int group_end = group + heads_per_kv_head;
+        for (int head = group; head < group_end; head += heads_per_item) {
+          const int count = std::min(heads_per_item, group_end - head);
+          attention_items_.push_back({static_cast<int>(r), row, num_tokens, head, count, blocks});
+        }
       }
     }
   }
@@ -292,14 +295,14 @@ void CpuBackend::attention(const float* q, int num_heads, int layer, std::span<c
 }
 
 void CpuBackend::silu_mul(const float* gate, const float* up, std::size_t count, float* out) {
-  pool_.parallel_for(static_cast<int>(count), kElementGrain, [&](int begin, int end, int) {
+  for_pieces(pool_, count, [&](std::size_t begin, std::size_t end) {
     kernels_.silu_mul(gate + begin, up + begin, out + begin, end - begin);
   });
 }
 
 void CpuBackend::add(float* x, const float* y, std::size_t count) {
-  pool_.parallel_for(static_cast<int>(count), kElementGrain, [&](int begin, int end, int) {
-    for (int i = begin; i < end; ++i) x[i] += y[i];
+  for_pieces(pool_, count, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) x[i] += y[i];
   });
 }
 

@@ -40,8 +40,7 @@ struct Matrix {
 void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,
              ThreadPool& pool);
 
-// Where the rows of a step belong: which of them are neighbouring tokens of one sequence, and that one's
-// blocks.
+// Rows of a step that are neighbouring tokens of one sequence, and that one's blocks.
 struct RowRun {
   int first_row = 0;
   int num_rows = 0;
@@ -73,13 +72,13 @@ class CpuBackend {
   // y (rows, w.rows) = x (rows, w.columns) w^T + bias; bias (w.rows) or null.
   void linear(const float* x, int rows, const Matrix& w, const float* bias, float* y);
 
-  // Rotates each head's pairs (i, i + head_dim / 2) by its position's angles (Su et al. 2021), in place.
-  // x: (rows, num_heads, head_dim).
-  void rope(float* x, int num_heads, int head_dim, std::span<const RowRun> runs, const RopeTable& table);
+  // Rotates each head's pairs (i, i + head_dim / 2) by the angles of its row's position (Su et al. 2021), in
+  // place. x: (rows, num_heads, head_dim); positions: (rows), each in the table.
+  void rope(float* x, int num_heads, int head_dim, std::span<const int> positions, const RopeTable& table);
 
-  // Writes the rows' keys and values of one layer, (rows, num_kv_heads, head_dim) each, into their blocks,
-  // rounded to the pool's dtype.
-  void store_kv(const float* k, const float* v, int layer, std::span<const RowRun> runs, KvPool& kv);
+  // Writes the rows' keys and values of one layer, (rows, num_kv_heads, head_dim) each, into the pool,
+  // rounded to its dtype. slots: (rows), a token's block * block_size + its place in the block.
+  void store_kv(const float* k, const float* v, int layer, std::span<const std::int64_t> slots, KvPool& kv);
 
   // Causal attention of each row over its sequence's keys up to its own position, read from the blocks.
   // q, out: (rows, num_heads, head_dim); num_heads is a multiple of the layout's num_kv_heads.

@@ -207,6 +207,8 @@ std::string make_fingerprint(const ModelConfig& config, const TensorMap& tensors
   add_text(fmt::format("{} {} {} {} {} {} {} {}", config.num_heads, config.num_kv_heads, config.head_dim,
                        config.rms_norm_eps, config.rope.theta, static_cast<int>(config.rope.scaling),
                        config.rope.factor, static_cast<int>(dtype)));
+  add_text(fmt::format("{} {} {} {}", config.num_layers, config.tie_word_embeddings, config.attention_bias,
+                       config.mlp_bias));
   add_text(fmt::format("{} {} {}", config.rope.low_freq_factor, config.rope.high_freq_factor,
                        config.rope.original_max_position_embeddings));
   for (const auto& [name, tensor] : tensors) {
@@ -245,6 +247,8 @@ struct Model::Impl {
   // Of one forward; they grow and are reused.
   backend::RopeTable rope;
   std::vector<TokenId> tokens;        // (rows)
+  std::vector<int> positions;         // (rows)
+  std::vector<std::int64_t> slots;    // (rows), where in the pool a row's keys and values go
   std::vector<backend::RowRun> runs;  // one for each slice
   std::vector<int> logit_rows;        // last rows of the slices that want logits
   std::vector<float> x, h;            // (rows, hidden)
@@ -315,17 +319,29 @@ void Model::Impl::resize_buffers(std::size_t num_rows, std::size_t num_logits) {
 std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slices, backend::KvPool& kv) {
   // The rows of the step: all slices' tokens, one after the other.
   tokens.clear();
+  positions.clear();
+  slots.clear();
   runs.clear();
   logit_rows.clear();
+  const int block_size = kv.layout().block_size;
   int num_positions = 0;
   for (const SequenceSlice& slice : slices) {
     const int num_tokens = static_cast<int>(slice.tokens.size());
+    const int end = slice.start_position + num_tokens;
+    KVASIR_CHECK(num_tokens > 0 && slice.start_position >= 0 && end <= config.max_position_embeddings);
+    KVASIR_CHECK(static_cast<std::size_t>((end - 1) / block_size) < slice.block_table.size());
     runs.push_back({static_cast<int>(tokens.size()), num_tokens, slice.start_position, slice.block_table});
-    tokens.insert(tokens.end(), slice.tokens.begin(), slice.tokens.end());
+    for (int i = 0; i < num_tokens; ++i) {
+      KVASIR_CHECK(slice.tokens[i] >= 0 && slice.tokens[i] < config.vocab_size);
+      const int position = slice.start_position + i;
+      const BlockId block = slice.block_table[position / block_size];
+      tokens.push_back(slice.tokens[i]);
+      positions.push_back(position);
+      slots.push_back(std::int64_t{index(block)} * block_size + position % block_size);
+    }
     if (slice.wants_logits) logit_rows.push_back(static_cast<int>(tokens.size()) - 1);
-    num_positions = std::max(num_positions, slice.start_position + num_tokens);
+    num_positions = std::max(num_positions, end);
   }
-  KVASIR_CHECK(!tokens.empty() && num_positions <= config.max_position_embeddings);
   const int rows = static_cast<int>(tokens.size());
   const int hidden = config.hidden_size;
   extend_rope_table(num_positions);
@@ -339,11 +355,11 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
     ops->linear(h.data(), rows, layer.wq, or_null(layer.bq), q.data());
     ops->linear(h.data(), rows, layer.wk, or_null(layer.bk), k.data());
     ops->linear(h.data(), rows, layer.wv, or_null(layer.bv), v.data());
-    ops->rope(q.data(), config.num_heads, config.head_dim, runs, rope);
-    ops->rope(k.data(), config.num_kv_heads, config.head_dim, runs, rope);
+    ops->rope(q.data(), config.num_heads, config.head_dim, positions, rope);
+    ops->rope(k.data(), config.num_kv_heads, config.head_dim, positions, rope);
     // Also this step's keys and values are read back from the blocks, rounded as every later step will find
     // them.
-    ops->store_kv(k.data(), v.data(), i, runs, kv);
+    ops->store_kv(k.data(), v.data(), i, slots, kv);
     ops->attention(q.data(), config.num_heads, i, runs, kv, attended.data());
     ops->linear(attended.data(), rows, layer.wo, or_null(layer.bo), h.data());
     ops->add(x.data(), h.data(), x.size());

@@ -8,7 +8,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 
+#include "backend/cpu_backend.h"
 #include "tests/shared_data.h"
 
 namespace kvasir::model {
@@ -116,61 +118,151 @@ TEST(Model, GivesTheLogitsOfOwnModelsOfOddShapes) {
   EXPECT_EQ(num_models, 7);
 }
 
-// P1: the same bits for a token however its sequence is cut, whatever shares the batch, with any number of
-// threads, instruction set and block size.
-TEST(Model, ATokensBitsDependOnItsSequenceAlone) {
-  std::minstd_rand random(1);
-  const auto below = [&](int limit) { return static_cast<int>(random() % limit); };
-  for (const char* name : {"llama-gqa", "llama-bf16-sharded", "llama-wide-heads"}) {
-    const auto folder = kvasir::testing::test_data_dir() / "models" / name;
-    const Loaded one_thread = load(folder, WeightDtype::kAuto, 1);
-    const Loaded two_threads = load(folder, WeightDtype::kAuto, 2);
-    setenv("KVASIR_ISA", "scalar", 1);
-    const Loaded scalar = load(folder, WeightDtype::kAuto, 2);
-    unsetenv("KVASIR_ISA");
-    const int vocab_size = one_thread.model->config().vocab_size;
-    for (int round = 0; round < 20; ++round) {
-      const KvDtype dtype = below(2) == 0 ? KvDtype::kF16 : KvDtype::kF32;
-      // Three sequences, each alone and whole.
-      std::vector<std::vector<TokenId>> sequences(3);
-      std::vector<std::vector<float>> expected;
-      for (auto& tokens : sequences) {
-        tokens.resize(1 + below(90));
-        for (TokenId& token : tokens) token = below(vocab_size);
-        Blocks blocks(*one_thread.model, 100, dtype);
-        expected.push_back(run(*one_thread.model, blocks, tokens, 0, static_cast<int>(tokens.size())));
-      }
-      // All three together, in random pieces.
-      const Loaded* loaded[] = {&one_thread, &two_threads, &scalar};
-      Model& model = *loaded[below(3)]->model;
-      const int block_size = 16 * (1 + below(3));
-      auto pool = KvPool::create(model.kv_layout(block_size, dtype), 30);
-      ASSERT_TRUE(pool.ok());
-      std::vector<std::vector<BlockId>> tables(3);
-      for (int i = 0; i < 30; ++i) tables[i % 3].push_back(BlockId{i});
-      std::vector<int> computed(3);
-      for (int num_done = 0; num_done < 3;) {
-        std::vector<SequenceSlice> slices;
-        std::vector<int> finishing;
-        for (int i = 0; i < 3; ++i) {
-          const int left = static_cast<int>(sequences[i].size()) - computed[i];
-          if (left == 0 || below(4) == 0) continue;
-          const int count = 1 + below(left);
-          slices.push_back({std::span<const TokenId>(sequences[i]).subspan(computed[i], count), computed[i],
-                            tables[i], count == left});
-          computed[i] += count;
-          if (count == left) finishing.push_back(i);
-        }
-        if (slices.empty()) continue;
-        std::span<const float> logits = model.forward(slices, *pool);
-        for (const int i : finishing) {
-          ASSERT_EQ(std::memcmp(logits.data(), expected[i].data(), vocab_size * sizeof(float)), 0);
-          logits = logits.subspan(vocab_size);
-        }
-        num_done += static_cast<int>(finishing.size());
+// The model on each instruction set of this machine, with 1 and 2 threads.
+std::vector<Loaded> load_all_ways(const std::filesystem::path& folder) {
+  std::vector<Loaded> models;
+  for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
+    setenv("KVASIR_ISA", isa, 1);
+    ThreadPool pool(1);
+    if (backend::CpuBackend::create(pool).ok()) {
+      for (const int num_threads : {1, 2}) {
+        models.push_back(load(folder, WeightDtype::kAuto, num_threads));
       }
     }
   }
+  unsetenv("KVASIR_ISA");
+  return models;
+}
+
+// What one sequence leaves behind: the logits of its last token, and its blocks.
+struct Outcome {
+  std::vector<float> logits;
+  std::vector<std::byte> blocks;
+
+  bool operator==(const Outcome& other) const {
+    return std::memcmp(logits.data(), other.logits.data(), logits.size() * sizeof(float)) == 0 &&
+           blocks == other.blocks;
+  }
+};
+
+std::vector<std::byte> bytes_of(const KvPool& pool, std::span<const BlockId> table) {
+  std::vector<std::byte> bytes;
+  for (const BlockId block : table) {
+    const auto data = pool.block(block);
+    bytes.insert(bytes.end(), data.begin(), data.end());
+  }
+  return bytes;
+}
+
+// Runs all sequences as one changing batch, each in random pieces.
+std::vector<Outcome> run_together(Model& model, const std::vector<std::vector<TokenId>>& sequences,
+                                  int num_blocks_each, int block_size, KvDtype dtype,
+                                  std::minstd_rand& random) {
+  const auto below = [&](std::size_t limit) { return static_cast<int>(random() % limit); };
+  const int num_sequences = static_cast<int>(sequences.size());
+  auto pool = KvPool::create(model.kv_layout(block_size, dtype), num_blocks_each * num_sequences);
+  EXPECT_TRUE(pool.ok());
+  std::vector<std::vector<BlockId>> tables(num_sequences);
+  for (int i = 0; i < pool->num_blocks(); ++i) tables[i % num_sequences].push_back(BlockId{i});
+
+  std::vector<Outcome> outcomes(num_sequences);
+  std::vector<int> computed(num_sequences);
+  for (int num_done = 0; num_done < num_sequences;) {
+    std::vector<SequenceSlice> slices;
+    std::vector<int> finishing;
+    for (int i = 0; i < num_sequences; ++i) {
+      const int left = static_cast<int>(sequences[i].size()) - computed[i];
+      if (left == 0 || below(4) == 0) continue;
+      const int count = below(2) == 0 ? 1 + below(std::min(left, 4)) : 1 + below(left);
+      slices.push_back({std::span<const TokenId>(sequences[i]).subspan(computed[i], count), computed[i],
+                        tables[i], count == left});
+      computed[i] += count;
+      if (count == left) finishing.push_back(i);
+    }
+    if (slices.empty()) continue;
+    std::span<const float> logits = model.forward(slices, *pool);
+    EXPECT_EQ(logits.size(), finishing.size() * model.config().vocab_size);
+    for (const int i : finishing) {
+      outcomes[i].logits.assign(logits.begin(), logits.begin() + model.config().vocab_size);
+      logits = logits.subspan(model.config().vocab_size);
+    }
+    num_done += static_cast<int>(finishing.size());
+  }
+  for (int i = 0; i < num_sequences; ++i) outcomes[i].blocks = bytes_of(*pool, tables[i]);
+  return outcomes;
+}
+
+// P1: the same bits for a token, and the same blocks, however its sequence was cut, whatever shared the
+// batch, with any number of threads and any instruction set.
+TEST(Model, ATokensBitsDependOnItsSequenceAlone) {
+  std::minstd_rand random(1);
+  const auto below = [&](std::size_t limit) { return static_cast<int>(random() % limit); };
+  for (const char* name : {"llama-gqa", "llama-bf16-sharded", "llama-f16-tied", "llama-wide-heads"}) {
+    const std::vector<Loaded> models = load_all_ways(kvasir::testing::test_data_dir() / "models" / name);
+    ASSERT_GE(models.size(), 3u);
+    Model& reference = *models.front().model;
+    for (int round = 0; round < 8; ++round) {
+      const KvDtype dtype = below(2) == 0 ? KvDtype::kF16 : KvDtype::kF32;
+      const int block_size = 16 * (1 + below(3));
+      const int num_blocks_each = 150 / block_size + 1;
+      std::vector<std::vector<TokenId>> sequences(1 + below(4));
+      std::vector<Outcome> expected;
+      for (auto& tokens : sequences) {
+        tokens.resize(1 + below(150));
+        for (TokenId& token : tokens) token = below(reference.config().vocab_size);
+        auto pool = KvPool::create(reference.kv_layout(block_size, dtype), num_blocks_each);
+        ASSERT_TRUE(pool.ok());
+        std::vector<BlockId> table;
+        for (int i = 0; i < num_blocks_each; ++i) table.push_back(BlockId{i});
+        const SequenceSlice whole = {tokens, 0, table, true};
+        const std::span<const float> logits = reference.forward({&whole, 1}, *pool);
+        expected.push_back({{logits.begin(), logits.end()}, bytes_of(*pool, table)});
+      }
+      for (const Loaded& loaded : models) {
+        EXPECT_TRUE(run_together(*loaded.model, sequences, num_blocks_each, block_size, dtype, random) ==
+                    expected)
+            << name << ", round " << round;
+      }
+    }
+  }
+}
+
+TEST(Model, ConvertsWeightsToTheDtypeAskedFor) {
+  // Exact: f16 and bf16 weights as f32. Near: f32 weights rounded.
+  const auto models = kvasir::testing::test_data_dir() / "models";
+  const std::vector<TokenId> tokens = {1, 17, 42, 9, 77, 3, 100, 5, 64};
+  const auto logits_of = [&](const char* name, WeightDtype dtype) {
+    const Loaded loaded = load(models / name, dtype);
+    Blocks blocks(*loaded.model, 16, KvDtype::kF32);
+    return run(*loaded.model, blocks, tokens, 0, static_cast<int>(tokens.size()));
+  };
+  for (const char* name : {"llama-f16-tied", "llama-bf16-sharded"}) {
+    EXPECT_EQ(logits_of(name, WeightDtype::kAuto), logits_of(name, WeightDtype::kF32)) << name;
+  }
+  EXPECT_EQ(logits_of("llama-bf16-sharded", WeightDtype::kBf16),
+            logits_of("llama-bf16-sharded", WeightDtype::kAuto));
+  const std::vector<float> exact = logits_of("llama-gqa", WeightDtype::kAuto);
+  for (const auto& [dtype, tolerance] : {std::pair(WeightDtype::kF16, 0.02f), {WeightDtype::kBf16, 0.15f}}) {
+    const std::vector<float> rounded = logits_of("llama-gqa", dtype);
+    EXPECT_NE(rounded, exact);
+    for (std::size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(rounded[i], exact[i], tolerance);
+  }
+}
+
+TEST(Model, FingerprintTellsModelsAndDtypesApart) {
+  std::set<std::string> fingerprints;
+  int num_models = 0;
+  for (const auto& folder :
+       std::filesystem::directory_iterator(kvasir::testing::test_data_dir() / "models")) {
+    for (const WeightDtype dtype : {WeightDtype::kAuto, WeightDtype::kF16}) {
+      const std::string fingerprint = load(folder.path(), dtype).model->fingerprint();
+      EXPECT_EQ(fingerprint.size(), 32u);
+      EXPECT_EQ(fingerprint, load(folder.path(), dtype, 1).model->fingerprint());
+      fingerprints.insert(fingerprint);
+      ++num_models;
+    }
+  }
+  EXPECT_EQ(static_cast<int>(fingerprints.size()), num_models);
 }
 
 // A model folder in memory, changed by the test.
@@ -202,6 +294,24 @@ class BrokenModel : public ::testing::Test {
 };
 
 TEST_F(BrokenModel, LoadsWhole) {
+  EXPECT_TRUE(load_status().ok()) << load_status().message();
+}
+
+TEST_F(BrokenModel, NamesADtypeThatIsNotAFloat) {
+  // I32 has the size of F32, so that the file itself stays sound.
+  std::string& file = files_["model.safetensors"];
+  const std::size_t tensor = file.find("model.layers.1.mlp.up_proj.weight");
+  const std::size_t dtype = file.find("\"F32\"", tensor);
+  ASSERT_NE(dtype, std::string::npos);
+  file[dtype + 1] = 'I';
+  EXPECT_EQ(
+      load_status().message(),
+      "m/model.safetensors: tensor 'model.layers.1.mlp.up_proj.weight': dtype I32, supported are F32, F16 "
+      "and BF16");
+}
+
+TEST_F(BrokenModel, IgnoresTensorsThatItDoesNotUse) {
+  set_config("num_hidden_layers", 1);
   EXPECT_TRUE(load_status().ok()) << load_status().message();
 }
 

@@ -1,0 +1,56 @@
+// A step allocates nothing once a step of its size has been seen.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "model/model.h"
+#include "tests/shared_data.h"
+
+namespace {
+std::atomic<int> num_allocations = 0;
+}
+
+void* operator new(std::size_t size) {
+  ++num_allocations;
+  void* const memory = std::malloc(size);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+namespace kvasir::model {
+namespace {
+
+TEST(Model, AStepAllocatesNothing) {
+  ThreadPool pool(2);
+  auto files = format::ModelFiles::open((kvasir::testing::test_data_dir() / "models/llama-gqa").string());
+  ASSERT_TRUE(files.ok());
+  auto loaded = Model::load(*files, WeightDtype::kAuto, pool);
+  ASSERT_TRUE(loaded.ok());
+  Model& model = **loaded;
+  auto kv = backend::KvPool::create(model.kv_layout(16, backend::KvDtype::kF16), 16);
+  ASSERT_TRUE(kv.ok());
+  std::vector<BlockId> table;
+  for (int i = 0; i < 16; ++i) table.push_back(BlockId{i});
+  const std::vector<TokenId> tokens(200, 5);
+  const auto step = [&](int from, int count) {
+    const SequenceSlice slice = {std::span(tokens).subspan(from, count), from, table, true};
+    model.forward({&slice, 1}, *kv);
+  };
+  step(0, 200);
+  const int before = num_allocations;
+  for (int i = 100; i < 200; ++i) step(i, 1);
+  step(0, 150);
+  EXPECT_EQ(num_allocations, before);
+}
+
+}  // namespace
+}  // namespace kvasir::model
