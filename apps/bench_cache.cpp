@@ -95,6 +95,7 @@ api::GenerateRequest request(std::string prompt, int max_new_tokens) {
 
 struct Bench {
   const LoadedModel& loaded;
+  const tokenizer::Tokenizer& tokenizer;
   SteadyClock clock;
 
   Result<std::unique_ptr<engine::Engine>> start(int max_entries, std::chrono::milliseconds max_age) {
@@ -106,7 +107,7 @@ struct Bench {
   }
 
   api::ApiService service(engine::Engine& engine) {
-    return api::ApiService(*loaded.tokenizer, {}, engine,
+    return api::ApiService(tokenizer, {}, engine,
                            clock);  // no stop tokens: all replies have one length
   }
 
@@ -166,7 +167,7 @@ Status Bench::prefix() {
   KVASIR_ASSIGN_OR_RETURN(const auto engine, start(0, std::chrono::seconds(1200)));
   api::ApiService service = this->service(*engine);
   std::string context = facts(0, 1);
-  for (int i = 1; loaded.tokenizer->encode(context)->size() < 440; ++i) context = facts(0, i);
+  for (int i = 1; tokenizer.encode(context)->size() < 440; ++i) context = facts(0, i);
   std::vector<std::string> prompts = {context};
   for (const char* name : {"Alice", "Ben", "Clara", "David"}) {
     prompts.push_back(context + fmt::format(" How old is {}?", name));
@@ -227,8 +228,8 @@ Status Bench::eviction() {
 
 }  // namespace
 
-Status bench_cache(const LoadedModel& loaded) {
-  Bench bench{loaded, {}};
+Status bench_cache(const LoadedModel& loaded, const tokenizer::Tokenizer& tokenizer) {
+  Bench bench{loaded, tokenizer, {}};
   KVASIR_RETURN_IF_ERROR(bench.concurrent());
   KVASIR_RETURN_IF_ERROR(bench.prefix());
   return bench.eviction();

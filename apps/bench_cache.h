@@ -7,6 +7,6 @@
 
 namespace kvasir {
 
-Status bench_cache(const LoadedModel& loaded);
+Status bench_cache(const LoadedModel& loaded, const tokenizer::Tokenizer& tokenizer);
 
 }  // namespace kvasir

@@ -39,6 +39,7 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   KVASIR_ASSIGN_OR_RETURN(const auto server, server::HttpServer::listen(http_config));
   const SteadyClock clock;
   LoadedModel loaded;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<api::ApiService> service;
   Status outcome;
@@ -46,6 +47,7 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   std::thread loading([&] {
     const auto load = [&]() -> Status {
       KVASIR_ASSIGN_OR_RETURN(loaded, load_model(model_options));
+      KVASIR_ASSIGN_OR_RETURN(tokenizer, load_tokenizer(*loaded.files));
       KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*loaded.model, engine_config, clock));
       return Status();
     };
@@ -54,8 +56,8 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
       server->stop();
       return;
     }
-    service = std::make_unique<api::ApiService>(*loaded.tokenizer, loaded.model->config().eos_token_ids,
-                                                *engine, clock);
+    service =
+        std::make_unique<api::ApiService>(*tokenizer, loaded.model->config().eos_token_ids, *engine, clock);
     server->set_service(*service);
     const kv::KvCacheStats cache = engine->stats().cache;
     spdlog::info("KV cache: {} MiB for {} tokens", cache.bytes_budget >> 20,
@@ -74,9 +76,10 @@ Status generate(const ModelOptions& model_options, const EngineOptions& engine_o
                 const api::GenerateRequest& request) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
   KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(model_options));
+  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
   const SteadyClock clock;
   KVASIR_ASSIGN_OR_RETURN(const auto engine, engine::Engine::start(*loaded.model, engine_config, clock));
-  api::ApiService service(*loaded.tokenizer, loaded.model->config().eos_token_ids, *engine, clock);
+  api::ApiService service(*tokenizer, loaded.model->config().eos_token_ids, *engine, clock);
   std::mutex mutex;
   std::condition_variable changed;
   bool is_notified = false;
@@ -168,6 +171,12 @@ Status logits(const ModelOptions& options) {
   });
 }
 
+Status bench(const ModelOptions& options) {
+  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
+  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
+  return bench_cache(loaded, *tokenizer);
+}
+
 int run(int argc, char** argv) {
   const Status dotenv = load_dotenv(".env");
   CLI::App app("Kvasir: an LLM inference server that never computes a prompt's prefix twice.", "kvasir");
@@ -177,20 +186,21 @@ int run(int argc, char** argv) {
       "in the "
       "working directory may set them.\nStart with: kvasir serve");
 
-  ModelOptions model_options;
-  EngineOptions engine_options;
+  // Of each command its own: a variable in the environment is read for all of them.
+  ModelOptions serve_model, generate_model, tokenize_model, logits_model, bench_model;
+  EngineOptions serve_engine, generate_engine;
   server::HttpConfig http_config;
   std::string log_level = "info";
   api::GenerateRequest request;
 
   CLI::App* serve_command = app.add_subcommand("serve", "Serve a model over HTTP");
-  add_model_options(*serve_command, model_options);
+  add_model_options(*serve_command, serve_model);
   add_http_options(*serve_command, http_config, log_level);
-  add_engine_options(*serve_command, engine_options);
+  add_engine_options(*serve_command, serve_engine);
 
   CLI::App* generate_command = app.add_subcommand("generate", "Write a reply to a prompt to the terminal");
-  add_model_options(*generate_command, model_options);
-  add_engine_options(*generate_command, engine_options);
+  add_model_options(*generate_command, generate_model);
+  add_engine_options(*generate_command, generate_engine);
   generate_command->add_option("--prompt", request.prompt, "The text to continue")->required();
   generate_command->add_option("--max-new-tokens", request.max_new_tokens, "Length of the reply at most")
       ->check(CLI::PositiveNumber)
@@ -209,18 +219,18 @@ int run(int argc, char** argv) {
   CLI::App* tokenize_command = app.add_subcommand(
       "tokenize",
       "Turn JSON lines {\"text\":...} into {\"ids\":[...]}, and {\"ids\":[...]} into {\"text\":...}");
-  tokenize_command->add_option("--model", model_options.model, "Folder with a tokenizer.json")
+  tokenize_command->add_option("--model", tokenize_model.model, "Folder with a tokenizer.json")
       ->envname("KVASIR_MODEL");
 
   CLI::App* logits_command = app.add_subcommand(
       "logits", "Turn JSON lines {\"tokens\":[...]} into {\"logits\":[...]} of the last position");
-  add_model_options(*logits_command, model_options);
+  add_model_options(*logits_command, logits_model);
 
   CLI::App* bench_command = app.add_subcommand("bench", "Measure");
   bench_command->require_subcommand(1);
   CLI::App* bench_cache_command = bench_command->add_subcommand(
       "cache", "What the KV cache and the prefix cache gain: concurrent requests, shared contexts, eviction");
-  add_model_options(*bench_cache_command, model_options);
+  add_model_options(*bench_cache_command, bench_model);
 
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
 
@@ -234,16 +244,15 @@ int run(int argc, char** argv) {
   Status status = dotenv;
   if (!status.ok()) {
   } else if (serve_command->parsed()) {
-    status = serve(model_options, engine_options, http_config);
+    status = serve(serve_model, serve_engine, http_config);
   } else if (generate_command->parsed()) {
-    status = generate(model_options, engine_options, request);
+    status = generate(generate_model, generate_engine, request);
   } else if (tokenize_command->parsed()) {
-    status = tokenize(model_options.model);
+    status = tokenize(tokenize_model.model);
   } else if (logits_command->parsed()) {
-    status = logits(model_options);
+    status = logits(logits_model);
   } else if (bench_cache_command->parsed()) {
-    Result<LoadedModel> loaded = load_model(model_options);
-    status = loaded.ok() ? bench_cache(*loaded) : loaded.status();
+    status = bench(bench_model);
   } else if (version_command->parsed()) {
     std::cout << "kvasir " << server::kVersion << '\n';
   }

@@ -29,14 +29,8 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   spdlog::info("loading {}", files.name());
   loaded.files = std::make_unique<format::ModelFiles>(std::move(files));
   loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : num_physical_cores());
-  KVASIR_ASSIGN_OR_RETURN(loaded.tokenizer, load_tokenizer(*loaded.files));
   KVASIR_ASSIGN_OR_RETURN(const model::WeightDtype dtype, options.weight_dtype());
   KVASIR_ASSIGN_OR_RETURN(loaded.model, model::Model::load(*loaded.files, dtype, *loaded.pool));
-  if (loaded.tokenizer->vocab_size() > loaded.model->config().vocab_size) {
-    spdlog::warn("{} has {} tokens, the model only {}: texts with the others are refused",
-                 loaded.files->path("tokenizer.json"), loaded.tokenizer->vocab_size(),
-                 loaded.model->config().vocab_size);
-  }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   spdlog::info("loaded {} in {:.2f} s: {} layers, context {}, {} threads", loaded.files->name(),
                elapsed.count(), loaded.model->config().num_layers,

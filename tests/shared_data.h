@@ -1,8 +1,8 @@
 #pragma once
 
-// Where tests find data. Real models, tokenizers and goldens lie beside the checkout (../shared/data) and are not part
-// of the product: a test that needs them says "skipped" where they are missing. The product's own goldens lie in
-// tests/data and are always there.
+// Where tests find data. Real models, tokenizers and goldens lie beside the checkout (../shared/data) and are
+// not part of the product: a test that needs them says "skipped" where they are missing. The product's own
+// goldens lie in tests/data and are always there.
 
 #include <cstdlib>
 #include <filesystem>
@@ -17,7 +17,9 @@ inline std::filesystem::path shared_data_dir() {
 }
 
 // tests/data of the checkout.
-inline std::filesystem::path test_data_dir() { return std::filesystem::path(KVASIR_SOURCE_DIR) / "tests" / "data"; }
+inline std::filesystem::path test_data_dir() {
+  return std::filesystem::path(KVASIR_SOURCE_DIR) / "tests" / "data";
+}
 
 }  // namespace kvasir::testing
 
