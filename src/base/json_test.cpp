@@ -27,7 +27,9 @@ TEST(Json, DepthIsLimited) {
   EXPECT_FALSE(parse_json("t", std::string(1'000'000, '[')).ok());
 }
 
-TEST(Json, InvalidUtf8IsAnError) { EXPECT_FALSE(parse_json("t", "\"\xff\"").ok()); }
+TEST(Json, InvalidUtf8IsAnError) {
+  EXPECT_FALSE(parse_json("t", "\"\xff\"").ok());
+}
 
 }  // namespace
 }  // namespace kvasir

@@ -20,8 +20,16 @@ namespace {
 
 // Long enough to bridge the serial code between two loops of a forward, short enough to cost nothing.
 constexpr int kSpins = 4000;
-// Ranges handed out per thread and loop: a thread that loses its core for a while holds up only one.
-constexpr int kRangesPerThread = 8;
+// A thread takes this part of its share of what is left: long ranges first, for memory likes to be read in
+// one go, and short ones at the end, so that all threads end together.
+constexpr int kPartOfShare = 2;
+
+// ThreadPool::Impl::next of a loop that is not, or not yet, open.
+constexpr std::uint32_t kClosed = UINT32_MAX;
+
+std::uint64_t pack(std::uint32_t loop_number, std::uint32_t position) {
+  return std::uint64_t{loop_number} << 32 | position;
+}
 
 void relax() {
 #if defined(__x86_64__)
@@ -81,11 +89,29 @@ double process_cpu_quota() {
 struct ThreadPool::Impl {
   explicit Impl(int num_threads) : num_threads(num_threads) {}
 
-  void work_on_loop(int worker) {
+  // Takes and runs ranges of the current loop, whichever that is, until none is left.
+  void work(int worker) {
     for (;;) {
-      const int begin = next.fetch_add(step, std::memory_order_relaxed);
-      if (begin >= count) return;
-      call(task, begin, begin + std::min(step, count - begin), worker);
+      // What is read here belongs to one loop if the exchange below succeeds: the caller closes `next` before
+      // it changes anything, and no value of `next` comes twice.
+      std::uint64_t taken = next.load(std::memory_order_acquire);
+      const Call loop_call = call.load(std::memory_order_acquire);
+      const void* const loop_task = task.load(std::memory_order_acquire);
+      const std::int64_t loop_count = count.load(std::memory_order_acquire);
+      const std::int64_t loop_grain = grain.load(std::memory_order_acquire);
+
+      const std::int64_t begin = static_cast<std::uint32_t>(taken);
+      if (begin >= loop_count) return;
+      const std::int64_t grains_left = (loop_count - begin - 1) / loop_grain + 1;
+      const std::int64_t num_grains = std::max<std::int64_t>(1, grains_left / (num_threads * kPartOfShare));
+      const std::int64_t size = std::min(loop_count - begin, num_grains * loop_grain);
+      if (!next.compare_exchange_weak(taken, taken + static_cast<std::uint64_t>(size),
+                                      std::memory_order_acq_rel, std::memory_order_relaxed)) {
+        continue;
+      }
+      loop_call(loop_task, static_cast<int>(begin), static_cast<int>(begin + size), worker);
+      const auto done = static_cast<std::uint32_t>(size);
+      if (num_done.fetch_add(done, std::memory_order_acq_rel) + done == loop_count) num_done.notify_one();
     }
   }
 
@@ -94,24 +120,24 @@ struct ThreadPool::Impl {
     for (;;) {
       seen = wait_for_change(loop_number, seen);
       if (stopping.load(std::memory_order_relaxed)) return;
-      work_on_loop(worker);
-      if (num_running.fetch_sub(1, std::memory_order_acq_rel) == 1) num_running.notify_one();
+      work(worker);
     }
   }
 
   const int num_threads;
   std::vector<std::thread> threads;
 
-  // The current loop, written by the caller before loop_number and read by workers after it.
-  Call call = nullptr;
-  const void* task = nullptr;
-  int count = 0;
-  int step = 0;
+  // The current loop.
+  std::atomic<Call> call{nullptr};
+  std::atomic<const void*> task{nullptr};
+  std::atomic<int> count{0};
+  std::atomic<int> grain{1};
 
-  alignas(64) std::atomic<std::uint32_t> loop_number{0};
+  alignas(64) std::atomic<std::uint32_t> loop_number{0};  // workers sleep on it
   std::atomic<bool> stopping{false};
-  alignas(64) std::atomic<int> next{0};
-  alignas(64) std::atomic<std::uint32_t> num_running{0};
+  alignas(64) std::atomic<std::uint64_t> next{
+      kClosed};                                        // loop number, and the first index that none has taken
+  alignas(64) std::atomic<std::uint32_t> num_done{0};  // indices of the loop whose call has returned
 };
 
 ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>(num_threads)) {
@@ -138,22 +164,21 @@ void ThreadPool::run(int count, int grain, Call call, const void* task) {
   if (count <= 0) return;
   if (impl_->num_threads == 1 || count <= grain) return call(task, 0, count, 0);
 
-  const int num_grains = (count - 1) / grain + 1;
-  const int grains_per_range = std::max(1, num_grains / (impl_->num_threads * kRangesPerThread));
-  impl_->call = call;
-  impl_->task = task;
-  impl_->count = count;
-  impl_->step = static_cast<int>(std::min<std::int64_t>(count, std::int64_t{grain} * grains_per_range));
-  // A worker that finds nothing left adds a step past `count`: this must not overflow.
-  KVASIR_CHECK(std::int64_t{count} + std::int64_t{impl_->step} * impl_->num_threads <= INT32_MAX);
-  impl_->next.store(0, std::memory_order_relaxed);
-  impl_->num_running.store(static_cast<std::uint32_t>(impl_->num_threads - 1), std::memory_order_relaxed);
-  impl_->loop_number.fetch_add(1, std::memory_order_release);
+  const std::uint32_t loop_number = impl_->loop_number.load(std::memory_order_relaxed) + 1;
+  impl_->next.store(pack(loop_number, kClosed), std::memory_order_relaxed);
+  impl_->call.store(call, std::memory_order_release);
+  impl_->task.store(task, std::memory_order_release);
+  impl_->count.store(count, std::memory_order_release);
+  impl_->grain.store(grain, std::memory_order_release);
+  impl_->num_done.store(0, std::memory_order_relaxed);
+  impl_->next.store(pack(loop_number, 0), std::memory_order_release);
+  impl_->loop_number.store(loop_number, std::memory_order_release);
   impl_->loop_number.notify_all();
 
-  impl_->work_on_loop(0);
-  std::uint32_t running = impl_->num_running.load(std::memory_order_acquire);
-  while (running != 0) running = wait_for_change(impl_->num_running, running);
+  // Only ranges are waited for, never threads: one that has no core right now takes none.
+  impl_->work(0);
+  std::uint32_t done = impl_->num_done.load(std::memory_order_acquire);
+  while (done != static_cast<std::uint32_t>(count)) done = wait_for_change(impl_->num_done, done);
 }
 
 int num_physical_cores() {
