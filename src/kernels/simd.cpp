@@ -66,6 +66,8 @@ struct Bf16 {
 // Register tile: 24 accumulators of 32 registers, or 12 of AVX2's 16. A row of four columns is one store.
 constexpr std::size_t kTileRows = HWY_TARGET == HWY_AVX2 ? 3 : 6;
 constexpr std::size_t kTileColumns = 4;
+// A single row has registers for more columns; longer groups are read from memory faster.
+constexpr std::size_t kSingleRowColumns = HWY_TARGET == HWY_AVX3 ? 8 : kTileColumns;
 // Cache blocks: rows of x, rows of w, and the part of k that both are cut to. The w of a register tile (8 KB)
 // stays in L1 while x streams from L2.
 constexpr std::size_t kBlockRows = 48;
@@ -161,7 +163,12 @@ HWY_INLINE void store_sums(const float* partial, const float* bias, float* y, st
   for (std::size_t i = 0; i < kRows; ++i) {
     const float* row = partial + i * kColumns * kLanes;
     float* out = y + i * y_stride;
-    if constexpr (kColumns == 4) {
+    if constexpr (kColumns == 2 * kTileColumns) {
+      store_sums<1, kTileColumns>(row, bias, out, y_stride);
+      store_sums<1, kTileColumns>(row + kTileColumns * kLanes,
+                                  bias == nullptr ? nullptr : bias + kTileColumns, out + kTileColumns,
+                                  y_stride);
+    } else if constexpr (kColumns == kTileColumns) {
       // The last two levels for four columns at once, after a transposition.
       const Quad d;
       const auto a = sum_to_four(row), b = sum_to_four(row + kLanes);
@@ -226,7 +233,13 @@ void streamed_tile(const GemmArgs& args, std::size_t row, std::size_t column) {
 template <class Weight>
 void gemm_streamed(const GemmArgs& args) {
   const auto tile_rows = [](std::size_t rows_left) { return rows_left < kTileRows ? rows_left : kTileRows; };
-  for (std::size_t column = 0; column < args.n;) {
+  std::size_t column = 0;
+  if (args.m == 1) {
+    for (; column + kSingleRowColumns <= args.n; column += kSingleRowColumns) {
+      streamed_tile<1, kSingleRowColumns, Weight>(args, 0, column);
+    }
+  }
+  while (column < args.n) {
     const bool four = args.n - column >= kTileColumns;
     for (std::size_t row = 0; row < args.m; row += kTileRows) {
       switch (tile_rows(args.m - row) * 2 + (four ? 1 : 0)) {
