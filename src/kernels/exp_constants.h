@@ -5,7 +5,7 @@
 //   of t are n in two's complement, so that 2^n is (bits(t) + 127) << 23; r = fma(n, -ln2_low, fma(n,
 //   -ln2_high, x)), |r| <= ln(2) / 2; exp(x) = 2^n p(r), p the Taylor polynomial of degree 7 by Horner (its
 //   remainder is below 6e-9).
-// Below kExpMin the result is 0, above kExpMax it is that of kExpMax, and NaN stays NaN.
+// Below kExpMin the result is 0, above kExpMax it is infinity, and NaN stays NaN.
 
 namespace kvasir::kernels {
 

@@ -54,7 +54,7 @@ void gemm(const GemmArgs& args) {
 
 float exponential(float x) {
   if (x < kExpMin) return 0;
-  if (x > kExpMax) x = kExpMax;
+  if (x > kExpMax) return std::numeric_limits<float>::infinity();
   const float t = std::fma(x, kLog2E, kExpRound);
   const float n = t - kExpRound;
   const float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));

@@ -377,7 +377,7 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V exponential(D d, V x) {
   const hn::RebindToUnsigned<D> bits;
   const auto underflows = hn::Lt(x, hn::Set(d, kExpMin));
-  x = hn::IfThenElse(hn::Gt(x, hn::Set(d, kExpMax)), hn::Set(d, kExpMax), x);
+  const auto overflows = hn::Gt(x, hn::Set(d, kExpMax));
   const V t = hn::MulAdd(x, hn::Set(d, kLog2E), hn::Set(d, kExpRound));
   const V n = hn::Sub(t, hn::Set(d, kExpRound));
   const V r = hn::MulAdd(n, hn::Set(d, -kLn2Low), hn::MulAdd(n, hn::Set(d, -kLn2High), x));
@@ -386,7 +386,8 @@ HWY_INLINE V exponential(D d, V x) {
     p = hn::MulAdd(p, r, hn::Set(d, kExpPolynomial[i]));
   }
   const auto power = hn::ShiftLeft<23>(hn::Add(hn::BitCast(bits, t), hn::Set(bits, 127u)));
-  return hn::IfThenZeroElse(underflows, hn::Mul(p, hn::BitCast(d, power)));
+  const V within = hn::IfThenZeroElse(underflows, hn::Mul(p, hn::BitCast(d, power)));
+  return hn::IfThenElse(overflows, hn::Set(d, __builtin_inff()), within);
 }
 
 template <class D>

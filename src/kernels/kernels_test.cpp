@@ -1,0 +1,426 @@
+#include "kernels/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/float_formats.h"
+#include "kernels/simd.h"
+
+namespace kvasir::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+class Random {
+ public:
+  explicit Random(unsigned seed) : engine_(seed) {}
+  int below(int limit) { return static_cast<int>(engine_() % static_cast<unsigned>(limit)); }
+  // Of either sign, over many orders of magnitude; now and then zero or denormal.
+  float wide() {
+    if (below(50) == 0) return 0.0f;
+    if (below(50) == 0) return std::bit_cast<float>(static_cast<std::uint32_t>(below(1 << 23)));
+    return near() * std::exp2(static_cast<float>(below(20) - 10));
+  }
+  // In [-1, 1).
+  float near() { return static_cast<float>(engine_()) / 2147483648.0f - 1.0f; }
+
+ private:
+  std::mt19937 engine_;
+};
+
+// An array that begins `offset` elements after an aligned address.
+template <typename T>
+class Misaligned {
+ public:
+  Misaligned(std::size_t size, std::size_t offset) : memory_(size + offset + 64), offset_(offset) {}
+  T* data() { return memory_.data() + offset_; }
+
+ private:
+  std::vector<T> memory_;
+  std::size_t offset_;
+};
+
+std::vector<float> scratch() {
+  return std::vector<float>(kGemmScratchFloats + 16);
+}
+
+float* aligned(std::vector<float>& memory) {
+  void* begin = memory.data();
+  std::size_t bytes = memory.size() * sizeof(float);
+  return static_cast<float*>(std::align(64, sizeof(float), begin, bytes));
+}
+
+// ---- gemm
+
+struct GemmCase {
+  GemmCase(std::size_t m, std::size_t n, std::size_t k, WeightType type, bool has_bias, Random& random)
+      : m(m),
+        n(n),
+        k(k),
+        type(type),
+        x_stride(k + random.below(5)),
+        y_stride(n + random.below(5)),
+        x(m * x_stride, random.below(16)),
+        w32(n * k, random.below(16)),
+        w16(n * k, random.below(16)),
+        bias(has_bias ? n : 0) {
+    for (std::size_t i = 0; i < m * x_stride; ++i) x.data()[i] = random.wide();
+    for (std::size_t i = 0; i < n * k; ++i) {
+      const float value = random.wide();
+      w32.data()[i] = value;
+      w16.data()[i] = type == WeightType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+    }
+    for (float& b : bias) b = random.wide();
+  }
+
+  // y with its padding, which must stay 7.
+  std::vector<float> run(const KernelTable& table) {
+    std::vector<float> y(m * y_stride, 7.0f);
+    std::vector<float> memory = scratch();
+    GemmArgs args;
+    args.x = x.data();
+    args.x_stride = x_stride;
+    args.w = type == WeightType::kF32 ? static_cast<const void*>(w32.data()) : w16.data();
+    args.w_type = type;
+    args.bias = bias.empty() ? nullptr : bias.data();
+    args.y = y.data();
+    args.y_stride = y_stride;
+    args.m = m;
+    args.n = n;
+    args.k = k;
+    args.scratch = aligned(memory);
+    table.gemm(args);
+    return y;
+  }
+
+  double weight(std::size_t i) {
+    if (type == WeightType::kF32) return w32.data()[i];
+    return type == WeightType::kF16 ? f16_to_f32(w16.data()[i]) : bf16_to_f32(w16.data()[i]);
+  }
+
+  std::size_t m, n, k;
+  WeightType type;
+  std::size_t x_stride, y_stride;
+  Misaligned<float> x, w32;
+  Misaligned<std::uint16_t> w16;
+  std::vector<float> bias;
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+constexpr WeightType kWeightTypes[] = {WeightType::kF32, WeightType::kF16, WeightType::kBf16};
+
+TEST(Gemm, TheReferenceIsADotProduct) {
+  Random random(1);
+  for (const WeightType type : kWeightTypes) {
+    GemmCase gemm(3, 5, 77, type, true, random);
+    const std::vector<float> y = gemm.run(scalar_kernels());
+    for (std::size_t i = 0; i < gemm.m; ++i) {
+      for (std::size_t j = 0; j < gemm.n; ++j) {
+        double sum = gemm.bias[j], magnitude = std::abs(sum);
+        for (std::size_t k = 0; k < gemm.k; ++k) {
+          const double product = gemm.x.data()[i * gemm.x_stride + k] * gemm.weight(j * gemm.k + k);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        // At most 5 + 4 + 1 roundings of parts of the sum on the way of a product: 77 / 16 steps of a lane,
+        // four levels of the tree, the bias.
+        EXPECT_NEAR(y[i * gemm.y_stride + j], sum, 10 * 0x1p-24 * magnitude);
+      }
+    }
+  }
+}
+
+TEST(Gemm, EachInstructionSetComputesTheBitsOfTheReference) {
+  Random random(2);
+  const std::size_t some_m[] = {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 47, 48, 49, 61};
+  const std::size_t some_n[] = {1, 2, 3, 4, 5, 8, 11, 16, 48, 53, 97};
+  const std::size_t some_k[] = {1, 15, 16, 17, 64, 100, 511, 512, 513, 1040};
+  for (const std::size_t m : some_m) {
+    for (int round = 0; round < 20; ++round) {
+      GemmCase gemm(m, some_n[random.below(std::size(some_n))], some_k[random.below(std::size(some_k))],
+                    kWeightTypes[random.below(3)], random.below(2) == 0, random);
+      const std::vector<float> expected = gemm.run(scalar_kernels());
+      for (const KernelTable* table : simd_kernels()) {
+        ASSERT_TRUE(same_bits(gemm.run(*table), expected))
+            << table->isa << ": m " << gemm.m << ", n " << gemm.n << ", k " << gemm.k << ", type "
+            << static_cast<int>(gemm.type);
+      }
+    }
+  }
+}
+
+TEST(Gemm, ARowDoesNotDependOnTheOthers) {
+  Random random(3);
+  for (const WeightType type : kWeightTypes) {
+    GemmCase all(50, 30, 600, type, true, random);
+    for (const KernelTable* table : simd_kernels()) {
+      const std::vector<float> expected = all.run(*table);
+      GemmCase one = all;
+      one.m = 1;
+      for (std::size_t row = 0; row < all.m; ++row) {
+        std::copy_n(all.x.data() + row * all.x_stride, all.x_stride, one.x.data());
+        const std::vector<float> y = one.run(*table);
+        ASSERT_EQ(std::memcmp(y.data(), expected.data() + row * all.y_stride, all.n * sizeof(float)), 0)
+            << table->isa << ": row " << row;
+      }
+    }
+  }
+}
+
+TEST(Gemm, InfinitiesAndNansArriveWhereTheyBelong) {
+  Random random(4);
+  for (const std::size_t m : {std::size_t{1}, std::size_t{20}}) {
+    GemmCase gemm(m, 6, 40, WeightType::kF32, false, random);
+    gemm.w32.data()[1 * 40 + 39] = kInfinity;
+    gemm.w32.data()[4 * 40] = std::numeric_limits<float>::quiet_NaN();
+    for (std::size_t row = 0; row < m; ++row) gemm.x.data()[row * gemm.x_stride + 39] = 1.0f;
+    for (const KernelTable* table : simd_kernels()) {
+      const std::vector<float> y = gemm.run(*table);
+      for (std::size_t row = 0; row < m; ++row) {
+        for (std::size_t column = 0; column < 6; ++column) {
+          const float value = y[row * gemm.y_stride + column];
+          EXPECT_EQ(std::isnan(value), column == 4) << table->isa;
+          EXPECT_EQ(std::isinf(value), column == 1) << table->isa;
+        }
+      }
+    }
+  }
+}
+
+// ---- attention
+
+// Keys and values of one KV head, in blocks; what lies beyond the last position is NaN.
+struct AttentionCase {
+  AttentionCase(int num_rows, int last_position, int head_dim, int tiles_per_block, KvType type,
+                Random& random)
+      : head_dim(head_dim), type(type), q(num_rows * head_dim) {
+    const int num_tokens = last_position + 1;
+    const int block_size = tiles_per_block * kTileTokens;
+    const std::size_t element = type == KvType::kF32 ? 4 : 2;
+    const std::size_t head_bytes = head_dim * kTileTokens * element;
+    args.tile_bytes = 3 * head_bytes;  // ours is the second of three heads
+    args.k_offset = head_bytes;
+    args.v_offset = args.tile_bytes * tiles_per_block + head_bytes;
+    args.tiles_per_block = tiles_per_block;
+    args.kv_type = type;
+    args.head_dim = head_dim;
+    args.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    args.num_rows = num_rows;
+    const int num_blocks = (num_tokens + block_size - 1) / block_size;
+    blocks.assign(num_blocks, std::vector<float>(2 * args.tile_bytes * tiles_per_block / sizeof(float),
+                                                 std::numeric_limits<float>::quiet_NaN()));
+    for (int token = 0; token < num_tokens; ++token) {
+      auto* block = reinterpret_cast<std::byte*>(blocks[token / block_size].data());
+      std::byte* tile = block + token % block_size / kTileTokens * args.tile_bytes;
+      const int lane = token % kTileTokens;
+      for (int d = 0; d < head_dim; ++d) {
+        const float key = 3 * random.near(), value = random.wide();
+        k.push_back(put(tile + args.k_offset, d * kTileTokens + lane, key));
+        v.push_back(put(tile + args.v_offset, lane * head_dim + d, value));
+      }
+    }
+    for (const auto& block : blocks) pointers.push_back(reinterpret_cast<const std::byte*>(block.data()));
+    for (float& value : q) value = 3 * random.near();
+    for (int row = 0; row < num_rows; ++row) {
+      positions.push_back(row == 0 ? last_position : std::max(0, last_position - random.below(20)));
+    }
+  }
+
+  // Stores a value rounded to the KV type, and returns what was stored.
+  float put(std::byte* to, std::size_t i, float value) const {
+    if (type == KvType::kF32) {
+      std::memcpy(to + i * 4, &value, 4);
+      return value;
+    }
+    const std::uint16_t half = f32_to_f16(value);
+    std::memcpy(to + i * 2, &half, 2);
+    return f16_to_f32(half);
+  }
+
+  // Rows [first, first + count) in one call.
+  std::vector<float> run(const KernelTable& table, int first, int count) {
+    std::vector<float> out(count * head_dim, 7.0f);
+    AttentionArgs call = args;
+    call.num_rows = count;
+    call.blocks = pointers.data();
+    for (int row = 0; row < count; ++row) {
+      call.q[row] = q.data() + (first + row) * head_dim;
+      call.out[row] = out.data() + row * head_dim;
+      call.position[row] = positions[first + row];
+    }
+    table.attention(call);
+    return out;
+  }
+
+  int head_dim;
+  KvType type;
+  AttentionArgs args{};
+  std::vector<std::vector<float>> blocks;
+  std::vector<const std::byte*> pointers;
+  std::vector<float> q, k, v;  // k, v: (num_tokens, head_dim)
+  std::vector<int> positions;
+};
+
+TEST(Attention, TheReferenceIsSoftmaxOfTheKeysUpToItself) {
+  Random random(5);
+  for (const KvType type : {KvType::kF32, KvType::kF16}) {
+    AttentionCase attention(4, 100, 24, 2, type, random);
+    const std::vector<float> out = attention.run(scalar_kernels(), 0, 4);
+    for (int row = 0; row < 4; ++row) {
+      const int num_keys = attention.positions[row] + 1;
+      std::vector<double> p(num_keys);
+      double max = -kInfinity, sum = 0;
+      for (int j = 0; j < num_keys; ++j) {
+        for (int d = 0; d < 24; ++d) p[j] += 1.0 * attention.q[row * 24 + d] * attention.k[j * 24 + d];
+        p[j] *= attention.args.scale;
+        max = std::max(max, p[j]);
+      }
+      for (double& value : p) sum += value = std::exp(value - max);
+      for (int d = 0; d < 24; ++d) {
+        double expected = 0, magnitude = 0;
+        for (int j = 0; j < num_keys; ++j) {
+          expected += p[j] / sum * attention.v[j * 24 + d];
+          magnitude += p[j] / sum * std::abs(attention.v[j * 24 + d]);
+        }
+        // A score of 24 products, each at most 9, has an error below 24 * 216 * 2^-24 / sqrt(24) = 6e-5, and
+        // so has its weight, relatively; the sums over 101 keys add 101 * 2^-24 = 6e-6.
+        EXPECT_NEAR(out[row * 24 + d], expected, 2e-4 * magnitude);
+      }
+    }
+  }
+}
+
+TEST(Attention, EachInstructionSetComputesTheBitsOfTheReferenceHoweverRowsAreGrouped) {
+  Random random(6);
+  const int head_dims[] = {2, 6, 12, 16, 22, 36, 64, 80, 128};
+  for (int round = 0; round < 300; ++round) {
+    const int num_rows = 1 + random.below(kMaxAttentionRows);
+    AttentionCase attention(num_rows, random.below(150), head_dims[random.below(std::size(head_dims))],
+                            1 + random.below(3), random.below(2) == 0 ? KvType::kF32 : KvType::kF16, random);
+    const std::vector<float> expected = attention.run(scalar_kernels(), 0, num_rows);
+    for (const float value : expected) ASSERT_TRUE(std::isfinite(value));
+    for (const KernelTable* table : simd_kernels()) {
+      ASSERT_TRUE(same_bits(attention.run(*table, 0, num_rows), expected))
+          << table->isa << ": rows " << num_rows << ", head_dim " << attention.head_dim << ", position "
+          << attention.positions[0];
+      const int split = random.below(num_rows);
+      std::vector<float> in_two = split == 0 ? std::vector<float>() : attention.run(*table, 0, split);
+      const std::vector<float> rest = attention.run(*table, split, num_rows - split);
+      in_two.insert(in_two.end(), rest.begin(), rest.end());
+      ASSERT_TRUE(same_bits(in_two, expected)) << table->isa;
+    }
+  }
+}
+
+// ---- silu
+
+TEST(SiluMul, EachInstructionSetComputesTheBitsOfTheReference) {
+  Random random(7);
+  std::vector<float> gate = {0.0f,  -0.0f,  1e-45f,  -1e-45f,  87.0f,     -87.0f, 88.8f, -88.8f,
+                             104.f, -104.f, 3.4e38f, -3.4e38f, kInfinity, 0.5f,   -0.5f, -20.0f};
+  while (gate.size() < 10007) gate.push_back(20 * random.wide());
+  std::vector<float> up(gate.size());
+  for (float& value : up) value = random.wide();
+  std::vector<float> expected(gate.size());
+  scalar_kernels().silu_mul(gate.data(), up.data(), expected.data(), gate.size());
+  for (std::size_t i = 0; i < gate.size(); ++i) {
+    const double exact = gate[i] / (1.0 + std::exp(-1.0 * gate[i])) * up[i];
+    if (!std::isfinite(exact)) continue;
+    // Where exp(-gate) exceeds exp(88), the result is 0.
+    EXPECT_NEAR(expected[i], exact, 1e-6 * std::abs(exact) + 1e-30) << gate[i];
+  }
+  for (const KernelTable* table : simd_kernels()) {
+    for (const std::size_t begin : {0, 1, 5}) {
+      std::vector<float> out(gate.size() - begin);
+      table->silu_mul(gate.data() + begin, up.data() + begin, out.data(), out.size());
+      EXPECT_EQ(std::memcmp(out.data(), expected.data() + begin, out.size() * sizeof(float)), 0)
+          << table->isa;
+      std::vector<float> in_place(gate.begin() + static_cast<std::ptrdiff_t>(begin), gate.end());
+      table->silu_mul(in_place.data(), up.data() + begin, in_place.data(), in_place.size());
+      EXPECT_TRUE(same_bits(in_place, out)) << table->isa;
+    }
+  }
+}
+
+// ---- formats and selection
+
+TEST(FloatFormats, F16RoundsToTheNearestAndTiesToEven) {
+  // All halves are floats, and neighbours decide for everything between them.
+  for (std::uint32_t bits = 0; bits < 0x7c00; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    const float value = f16_to_f32(half);
+    // (IEEE 754-2008, 3.4) 10 bits of significand, exponent bias 15.
+    const double exact =
+        bits < 0x400 ? bits * 0x1p-24 : std::ldexp(1.0 + (bits & 0x3ff) * 0x1p-10, int(bits >> 10) - 15);
+    ASSERT_EQ(value, exact);
+    ASSERT_EQ(f32_to_f16(value), half);
+    ASSERT_EQ(f32_to_f16(-value), half | 0x8000);
+    const float next = bits == 0x7bff ? 65536.0f : f16_to_f32(static_cast<std::uint16_t>(bits + 1));
+    const float middle = (value + next) / 2;
+    ASSERT_EQ(f32_to_f16(middle), bits + (bits & 1)) << value;
+    ASSERT_EQ(f32_to_f16(std::nextafter(middle, 0.0f)), bits);
+    ASSERT_EQ(f32_to_f16(std::nextafter(middle, kInfinity)), bits + 1);
+  }
+  EXPECT_EQ(f32_to_f16(kInfinity), 0x7c00);
+  EXPECT_EQ(f32_to_f16(1e10f), 0x7c00);
+  EXPECT_EQ(f16_to_f32(0xfc00), -kInfinity);
+  EXPECT_TRUE(std::isnan(f16_to_f32(f32_to_f16(std::numeric_limits<float>::quiet_NaN()))));
+}
+
+TEST(FloatFormats, Bf16RoundsToTheNearestAndTiesToEven) {
+  for (std::uint32_t bits = 0; bits < 0x7f80; ++bits) {
+    const float value = std::bit_cast<float>(bits << 16);
+    ASSERT_EQ(bf16_to_f32(static_cast<std::uint16_t>(bits)), value);
+    ASSERT_EQ(f32_to_bf16(value), bits);
+    ASSERT_EQ(f32_to_bf16(std::bit_cast<float>(bits << 16 | 0x8000)), bits + (bits & 1));
+    ASSERT_EQ(f32_to_bf16(std::bit_cast<float>(bits << 16 | 0x7fff)), bits);
+    ASSERT_EQ(f32_to_bf16(std::bit_cast<float>(bits << 16 | 0x8001)), bits + 1);
+  }
+  EXPECT_EQ(f32_to_bf16(-kInfinity), 0xff80);
+  EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::bit_cast<float>(0x7fffffffu)))));
+  EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST(SelectKernels, GivesTheTableAskedForOrAnError) {
+  EXPECT_EQ(*select_kernels("scalar"), &scalar_kernels());
+  for (const KernelTable* table : simd_kernels()) EXPECT_EQ(*select_kernels(table->isa), table);
+  for (const char* none : {static_cast<const char*>(nullptr), ""}) {
+    EXPECT_EQ(*select_kernels(none), simd_kernels().empty() ? &scalar_kernels() : simd_kernels().front());
+  }
+  EXPECT_EQ(select_kernels("sse9").status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(select_kernels("AVX2").status().code(), StatusCode::kInvalidArgument);
+#if defined(__x86_64__)
+  EXPECT_EQ(select_kernels("neon").status().code(), StatusCode::kUnsupported);
+#elif defined(__aarch64__)
+  EXPECT_EQ(select_kernels("avx2").status().code(), StatusCode::kUnsupported);
+  EXPECT_FALSE(simd_kernels().empty());
+#endif
+}
+
+#if defined(__x86_64__)
+// So that the tests above test what they claim to on a machine that has it.
+TEST(SimdKernels, AreThereWhereTheCpuHasThem) {
+  std::vector<std::string> isas;
+  for (const KernelTable* table : simd_kernels()) isas.emplace_back(table->isa);
+  std::vector<std::string> expected;
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    expected.emplace_back("avx512");
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) expected.emplace_back("avx2");
+  EXPECT_EQ(isas, expected);
+}
+#endif
+
+}  // namespace
+}  // namespace kvasir::kernels
