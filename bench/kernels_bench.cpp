@@ -1,0 +1,133 @@
+// The matrix products of a forward pass, at TinyLlama's shapes: 512 rows against the machine's f32
+// multiply-add peak, one row against its read bandwidth; and attention at one and at 512 rows.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "backend/cpu_backend.h"
+#include "bench/machine.h"
+
+namespace kvasir::bench {
+namespace {
+
+using backend::Matrix;
+using backend::WeightDtype;
+
+template <typename Work>
+Times measure(MachineLimits& limits, int num_runs, const Work& work) {
+  std::vector<double> seconds;
+  work();  // the first one touches the memory
+  for (int i = 0; i < num_runs; ++i) {
+    limits.sample();
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return summarize(std::move(seconds));
+}
+
+struct Product {
+  const char* name;
+  int rows, columns;  // of w
+};
+
+constexpr Product kProducts[] = {
+    {"q, o     2048 x 2048", 2048, 2048},
+    {"gate, up 5632 x 2048", 5632, 2048},
+    {"down     2048 x 5632", 2048, 5632},
+    {"output  32000 x 2048", 32000, 2048},
+};
+
+// Several copies of the weight, used in turn, so that no run finds it in a cache.
+void bench_linear(backend::CpuBackend& ops, MachineLimits& limits, const Product& product, WeightDtype dtype,
+                  int num_rows, int num_runs) {
+  const std::size_t count = static_cast<std::size_t>(product.rows) * product.columns;
+  const std::size_t bytes = count * element_bytes(dtype);
+  const std::size_t num_copies = num_rows == 1 ? (std::size_t{256} << 20) / bytes + 1 : 1;
+  std::vector<std::unique_ptr<std::byte[]>> copies;
+  std::mt19937 random(1);
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(random()) * 0x1p-32f - 0.5f;
+  for (std::size_t i = 0; i < num_copies; ++i) {
+    copies.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+    backend::convert(values.data(), WeightDtype::kF32, copies.back().get(), dtype, count, ops.pool());
+  }
+  std::vector<float> x(static_cast<std::size_t>(num_rows) * product.columns, 0.5f);
+  std::vector<float> y(static_cast<std::size_t>(num_rows) * product.rows);
+  std::size_t next = 0;
+  const Times times = measure(limits, num_runs, [&] {
+    const Matrix w = {copies[next++ % num_copies].get(), dtype, product.rows, product.columns};
+    ops.linear(x.data(), num_rows, w, nullptr, y.data());
+  });
+  const bool reads = num_rows == 1;
+  const double amount = reads ? static_cast<double>(bytes) : 2.0 * static_cast<double>(count) * num_rows;
+  const double rate = amount / times.median / 1e9;
+  const double limit = reads ? limits.read_gbs() : limits.fma_gflops();
+  fmt::print("{:<22}{:>5}{:>6}{:>12.3f}{:>12.3f}{:>10.1f} {:<8}{:>6.0f}%\n", product.name,
+             dtype == WeightDtype::kF32 ? "f32" : "bf16", num_rows, times.minimum * 1e3, times.median * 1e3,
+             rate, reads ? "GB/s" : "GFLOP/s", 100 * rate / limit);
+}
+
+// 32 heads of 64 over 4 KV heads, the last `num_rows` tokens of a context of 2,048.
+void bench_attention(backend::CpuBackend& ops, MachineLimits& limits, int num_rows, int num_runs) {
+  constexpr int kHeads = 32, kKvHeads = 4, kHeadDim = 64, kContext = 2048, kBlockSize = 16;
+  auto kv = backend::KvPool::create({1, kKvHeads, kHeadDim, kBlockSize, backend::KvDtype::kF16},
+                                    kContext / kBlockSize);
+  if (!kv.ok()) return;
+  std::vector<BlockId> table;
+  for (int i = 0; i < kContext / kBlockSize; ++i) table.push_back(BlockId{i});
+  std::vector<float> keys(static_cast<std::size_t>(kContext) * kKvHeads * kHeadDim, 0.25f);
+  std::vector<std::int64_t> slots(kContext);  // block i has tokens 16 i and on: a token's slot is its position
+  std::iota(slots.begin(), slots.end(), 0);
+  ops.store_kv(keys.data(), keys.data(), 0, slots, *kv);
+  std::vector<float> q(static_cast<std::size_t>(num_rows) * kHeads * kHeadDim, 0.5f), out(q.size());
+  const backend::RowRun run = {0, num_rows, kContext - num_rows, table};
+  const Times times = measure(limits, num_runs, [&] {
+    ops.attention(q.data(), kHeads, 0, {&run, 1}, *kv, out.data());
+  });
+  const double keys_seen = static_cast<double>(num_rows) * (kContext - 0.5 * (num_rows - 1));
+  const double gflops = 4 * keys_seen * kHeads * kHeadDim / times.median / 1e9;
+  fmt::print("{:<22}{:>5}{:>6}{:>12.3f}{:>12.3f}{:>10.1f} {:<8}{:>6.0f}%\n", "attention, 2048 keys", "f16",
+             num_rows, times.minimum * 1e3, times.median * 1e3, gflops, "GFLOP/s",
+             100 * gflops / limits.fma_gflops());
+}
+
+int run(int argc, char** argv) {
+  int num_threads = num_physical_cores();
+  CLI::App app("Matrix products and attention against the machine's limits");
+  app.add_option("--threads", num_threads, "Threads")->check(CLI::Range(1, 1024))->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  ThreadPool pool(num_threads);
+  auto ops = backend::CpuBackend::create(pool);
+  if (!ops.ok()) {
+    fmt::print(stderr, "{}\n", ops.status().message());
+    return 1;
+  }
+  MachineLimits limits(pool);
+  fmt::print("{}\n\n{:<22}{:>5}{:>6}{:>12}{:>12}{:>10} {:<8}{:>7}\n", describe_machine(pool, (*ops)->isa()),
+             "", "type", "rows", "min ms", "median ms", "rate", "", "limit");
+  for (const int num_rows : {512, 1}) {
+    for (const Product& product : kProducts) {
+      for (const WeightDtype dtype : {WeightDtype::kF32, WeightDtype::kBf16}) {
+        bench_linear(**ops, limits, product, dtype, num_rows, num_rows == 1 ? 15 : 5);
+      }
+    }
+  }
+  for (const int num_rows : {1, 512}) bench_attention(**ops, limits, num_rows, 9);
+  fmt::print("\nlimits: {:.0f} GFLOP/s of f32 multiply-adds, {:.1f} GB/s of reads\n", limits.fma_gflops(),
+             limits.read_gbs());
+  return 0;
+}
+
+}  // namespace
+}  // namespace kvasir::bench
+
+int main(int argc, char** argv) {
+  return kvasir::bench::run(argc, argv);
+}
