@@ -21,8 +21,8 @@ if(KVASIR_SANITIZE)
   target_compile_options(kvasir_options INTERFACE -fsanitize=${KVASIR_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(kvasir_options INTERFACE -fsanitize=${KVASIR_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # The checks that a sanitizer puts in between hide from this warning what is initialized.
-    target_compile_options(kvasir_options INTERFACE -Wno-maybe-uninitialized)
+    # The checks that a sanitizer puts in between hide from these warnings what belongs together.
+    target_compile_options(kvasir_options INTERFACE -Wno-maybe-uninitialized -Wno-mismatched-new-delete)
   endif()
 endif()
 target_include_directories(kvasir_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
