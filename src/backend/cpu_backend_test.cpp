@@ -1,0 +1,218 @@
+#include "backend/cpu_backend.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <utility>
+#include <vector>
+
+namespace kvasir::backend {
+namespace {
+
+std::vector<float> random_floats(std::size_t count, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(engine()) / 2147483648.0f - 1.0f;
+  return values;
+}
+
+struct Cpu {
+  explicit Cpu(int num_threads) : pool(num_threads), backend(std::move(*CpuBackend::create(pool))) {}
+  CpuBackend* operator->() { return backend.get(); }
+
+  ThreadPool pool;
+  std::unique_ptr<CpuBackend> backend;
+};
+
+TEST(Convert, KeepsWhatTheTargetHoldsAndRoundsTheRest) {
+  ThreadPool pool(2);
+  constexpr std::size_t kCount = 10001;
+  const std::vector<float> values = random_floats(kCount, 1);
+  for (const auto& [dtype, bits] : {std::pair(WeightDtype::kF16, 11), {WeightDtype::kBf16, 8}}) {
+    std::vector<std::uint16_t> rounded(kCount), again(kCount);
+    convert(values.data(), WeightDtype::kF32, rounded.data(), dtype, kCount, pool);
+    std::vector<std::byte> misaligned(kCount * 2 + 1);
+    std::memcpy(misaligned.data() + 1, rounded.data(), kCount * 2);
+    std::vector<float> widened(kCount);
+    convert(misaligned.data() + 1, dtype, widened.data(), WeightDtype::kF32, kCount, pool);
+    for (std::size_t i = 0; i < kCount; ++i) {
+      // Half a unit in the last place; denormals of f16 are 2^-24 apart.
+      ASSERT_LE(std::abs(widened[i] - values[i]), std::ldexp(std::abs(values[i]), -bits) + 0x1p-25f);
+    }
+    convert(widened.data(), WeightDtype::kF32, again.data(), dtype, kCount, pool);
+    EXPECT_EQ(again, rounded);
+  }
+}
+
+TEST(CpuBackend, EmbedTakesRowsOfTheTable) {
+  Cpu cpu(2);
+  const std::vector<float> table = random_floats(7 * 5, 2);
+  const std::vector<TokenId> tokens = {6, 0, 3, 3};
+  std::vector<float> out(tokens.size() * 5);
+  cpu->embed({table.data(), WeightDtype::kF32, 7, 5}, tokens, out.data());
+  for (std::size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], table[tokens[i / 5] * 5 + i % 5]);
+}
+
+TEST(CpuBackend, RmsNormDividesByTheRootOfTheMeanSquare) {
+  Cpu cpu(2);
+  for (const int columns : {1, 15, 16, 50}) {
+    const int rows = 40;
+    const std::vector<float> x = random_floats(rows * columns, 3), weight = random_floats(columns, 4);
+    std::vector<float> out(x.size());
+    cpu->rms_norm(x.data(), rows, columns, weight.data(), 1e-3f, out.data());
+    for (int row = 0; row < rows; ++row) {
+      double sum = 0;
+      for (int c = 0; c < columns; ++c) sum += std::pow(x[row * columns + c], 2);
+      for (int c = 0; c < columns; ++c) {
+        const int i = row * columns + c;
+        EXPECT_NEAR(out[i], x[i] / std::sqrt(sum / columns + 1e-3) * weight[c], 1e-5);
+      }
+    }
+  }
+}
+
+TEST(CpuBackend, RopeTurnsPairsByTheAngleOfTheirPosition) {
+  Cpu cpu(2);
+  constexpr int kNumHeads = 3, kHeadDim = 6, kHalf = 3, kNumPositions = 50;
+  RopeTable table;
+  for (int i = 0; i < kNumPositions * kHalf; ++i) {
+    table.cos.push_back(std::cos(0.37f * static_cast<float>(i)));
+    table.sin.push_back(std::sin(0.37f * static_cast<float>(i)));
+  }
+  std::vector<int> positions;
+  for (int i = 0; i < 40; ++i) positions.push_back(i * 11 % kNumPositions);
+  const std::vector<float> x = random_floats(positions.size() * kNumHeads * kHeadDim, 5);
+  std::vector<float> y = x;
+  cpu->rope(y.data(), kNumHeads, kHeadDim, positions, table);
+  for (std::size_t row = 0; row < positions.size(); ++row) {
+    for (int i = 0; i < kNumHeads * kHalf; ++i) {
+      const std::size_t a = row * kNumHeads * kHeadDim + i / kHalf * kHeadDim + i % kHalf, b = a + kHalf;
+      const double angle = 0.37 * (positions[row] * kHalf + i % kHalf);
+      EXPECT_NEAR(y[a], x[a] * std::cos(angle) - x[b] * std::sin(angle), 1e-5);
+      EXPECT_NEAR(y[b], x[b] * std::cos(angle) + x[a] * std::sin(angle), 1e-5);
+    }
+  }
+}
+
+TEST(CpuBackend, LinearGivesTheSameBitsWithAnyNumberOfThreadsAndRows) {
+  Cpu one(1), three(3);
+  constexpr int kColumns = 70, kOutputs = 333, kMaxRows = 30;
+  const std::vector<float> x = random_floats(kMaxRows * kColumns, 6);
+  const std::vector<float> w = random_floats(kOutputs * kColumns, 7), bias = random_floats(kOutputs, 8);
+  const Matrix matrix = {w.data(), WeightDtype::kF32, kOutputs, kColumns};
+  std::vector<float> expected(kMaxRows * kOutputs);
+  one->linear(x.data(), kMaxRows, matrix, bias.data(), expected.data());
+  for (int i = 0; i < kOutputs; ++i) {
+    double sum = bias[i];
+    for (int c = 0; c < kColumns; ++c) sum += 1.0 * x[c] * w[i * kColumns + c];
+    EXPECT_NEAR(expected[i], sum, 1e-5);
+  }
+  for (const int rows : {1, 5, 12, kMaxRows}) {
+    std::vector<float> y(rows * kOutputs);
+    three->linear(x.data(), rows, matrix, bias.data(), y.data());
+    EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0) << rows;
+  }
+}
+
+// Sequences of a step: some decoding far in, some in a first or later chunk. All keys and values are written
+// through store_kv, in two steps.
+TEST(CpuBackend, AttentionReadsWhatWasStored) {
+  struct Shape {
+    int num_heads, num_kv_heads;
+  };
+  for (const Shape shape : {Shape{4, 4}, Shape{6, 2}, Shape{11, 1}, Shape{1, 1}}) {
+    const int head_dim = 10, block_size = 32, layer = 1, num_blocks_each = 4;
+    struct Sequence {
+      int start, count;
+    };
+    const std::vector<Sequence> sequences = {{90, 1}, {0, 40}, {33, 9}, {0, 1}};
+    const int group = shape.num_heads / shape.num_kv_heads;
+    const std::size_t kv_row = shape.num_kv_heads * head_dim, q_row = shape.num_heads * head_dim;
+
+    std::vector<float> results[2];
+    for (const int num_threads : {1, 4}) {
+      Cpu cpu(num_threads);
+      auto kv = KvPool::create({2, shape.num_kv_heads, head_dim, block_size, KvDtype::kF32},
+                               num_blocks_each * static_cast<int>(sequences.size()));
+      ASSERT_TRUE(kv.ok());
+      std::vector<std::vector<BlockId>> tables(sequences.size());
+      std::vector<std::vector<float>> keys, values;  // of each sequence: (tokens, num_kv_heads, head_dim)
+      std::vector<RowRun> runs;
+      int num_rows = 0;
+      for (std::size_t s = 0; s < sequences.size(); ++s) {
+        const auto [start, count] = sequences[s];
+        for (int b = 0; b < num_blocks_each; ++b) {
+          tables[s].push_back(BlockId{static_cast<int>((b * sequences.size() + s))});
+        }
+        const unsigned seed = static_cast<unsigned>(100 + s);
+        keys.push_back(random_floats((start + count) * kv_row, seed));
+        values.push_back(random_floats((start + count) * kv_row, seed + 50));
+        std::vector<std::int64_t> slots;
+        for (int i = 0; i < start + count; ++i) {
+          slots.push_back(std::int64_t{index(tables[s][i / block_size])} * block_size + i % block_size);
+        }
+        const auto first = std::span(slots).first(start), rest = std::span(slots).subspan(start);
+        cpu->store_kv(keys[s].data(), values[s].data(), layer, first, *kv);
+        cpu->store_kv(keys[s].data() + start * kv_row, values[s].data() + start * kv_row, layer, rest, *kv);
+        runs.push_back({num_rows, count, start, tables[s]});
+        num_rows += count;
+      }
+      const std::vector<float> q = random_floats(num_rows * q_row, 9);
+      std::vector<float> out(q.size());
+      cpu->attention(q.data(), shape.num_heads, layer, runs, *kv, out.data());
+
+      for (std::size_t s = 0; s < sequences.size(); ++s) {
+        for (int row = 0; row < sequences[s].count; ++row) {
+          for (int head = 0; head < shape.num_heads; ++head) {
+            const std::size_t at = (runs[s].first_row + row) * q_row + head * head_dim;
+            std::vector<double> expected(head_dim);
+            double sum = 0;
+            for (int j = 0; j <= sequences[s].start + row; ++j) {
+              const std::size_t from = j * kv_row + head / group * head_dim;
+              double score = 0;
+              for (int d = 0; d < head_dim; ++d) score += 1.0 * q[at + d] * keys[s][from + d];
+              const double weight = std::exp(score / std::sqrt(head_dim));
+              sum += weight;
+              for (int d = 0; d < head_dim; ++d) expected[d] += weight * values[s][from + d];
+            }
+            for (int d = 0; d < head_dim; ++d) ASSERT_NEAR(out[at + d], expected[d] / sum, 1e-5);
+          }
+        }
+      }
+      results[num_threads == 1 ? 0 : 1] = out;
+    }
+    EXPECT_EQ(std::memcmp(results[0].data(), results[1].data(), results[0].size() * sizeof(float)), 0);
+  }
+}
+
+TEST(CpuBackend, AddAndSiluMulCoverAllElements) {
+  Cpu cpu(3);
+  constexpr std::size_t kCount = 50001;
+  const std::vector<float> a = random_floats(kCount, 10), b = random_floats(kCount, 11);
+  std::vector<float> sum = a, product(kCount);
+  cpu->add(sum.data(), b.data(), kCount);
+  cpu->silu_mul(a.data(), b.data(), kCount, product.data());
+  for (std::size_t i = 0; i < kCount; ++i) {
+    ASSERT_EQ(sum[i], a[i] + b[i]);
+    ASSERT_NEAR(product[i], a[i] / (1 + std::exp(-a[i])) * b[i], 1e-6);
+  }
+}
+
+TEST(CpuBackend, RefusesAnInstructionSetThatIsNotThere) {
+  ThreadPool pool(1);
+  setenv("KVASIR_ISA", "mmx", 1);
+  const auto backend = CpuBackend::create(pool);
+  setenv("KVASIR_ISA", "scalar", 1);
+  EXPECT_STREQ((*CpuBackend::create(pool))->isa(), "scalar");
+  unsetenv("KVASIR_ISA");
+  ASSERT_FALSE(backend.ok());
+  EXPECT_EQ(backend.status().code(), StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace kvasir::backend
