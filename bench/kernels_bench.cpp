@@ -83,7 +83,8 @@ void bench_attention(backend::CpuBackend& ops, MachineLimits& limits, int num_ro
   std::vector<BlockId> table;
   for (int i = 0; i < kContext / kBlockSize; ++i) table.push_back(BlockId{i});
   std::vector<float> keys(static_cast<std::size_t>(kContext) * kKvHeads * kHeadDim, 0.25f);
-  std::vector<std::int64_t> slots(kContext);  // block i has tokens 16 i and on: a token's slot is its position
+  std::vector<std::int64_t> slots(
+      kContext);  // block i has tokens 16 i and on: a token's slot is its position
   std::iota(slots.begin(), slots.end(), 0);
   ops.store_kv(keys.data(), keys.data(), 0, slots, *kv);
   std::vector<float> q(static_cast<std::size_t>(num_rows) * kHeads * kHeadDim, 0.5f), out(q.size());
