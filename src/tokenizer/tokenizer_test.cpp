@@ -76,6 +76,20 @@ void expect_goldens(const Tokenizer& tokenizer, const fs::path& goldens) {
   EXPECT_GT(num_lines, 0) << goldens;
 }
 
+TEST(Tokenizer, EqualsTheReferenceOnOwnTokenizers) {
+  int num_tokenizers = 0;
+  for (const auto& entry : fs::directory_iterator(kvasir::testing::test_data_dir() / "tokenizer")) {
+    if (entry.path().extension() != ".json") continue;
+    SCOPED_TRACE(entry.path().stem().string());
+    const auto tokenizer = Tokenizer::from_json(entry.path().string(), read_file(entry.path()));
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+    fs::path goldens = entry.path();
+    expect_goldens(**tokenizer, goldens.replace_extension(".jsonl"));
+    ++num_tokenizers;
+  }
+  EXPECT_GT(num_tokenizers, 20);
+}
+
 class TokenizerFamilies : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TokenizerFamilies, EqualsTheReference) {
