@@ -87,8 +87,7 @@ class Translator {
         text += read_escape_or_char(true);
       }
     }
-    if (at_ < pattern_.size()) ++at_;
-    text += "]";
+    if (at_ < pattern_.size()) text += pattern_[at_++];  // an open class is PCRE2's to refuse
     return conditions.empty() ? text : "(?:" + conditions + text + ")";
   }
 
