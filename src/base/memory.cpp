@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "base/cgroup.h"
+
 namespace kvasir {
 namespace {
 
@@ -16,15 +18,6 @@ void lower_to(const std::string& path, std::size_t& bytes) {
   std::ifstream file(path);
   std::size_t limit = 0;
   if (file >> limit) bytes = std::min(bytes, limit);
-}
-
-// The limits of a cgroup and of those above it.
-void lower_to_cgroup(const std::string& root, std::string path, const char* file, std::size_t& bytes) {
-  while (true) {
-    lower_to(root + path + "/" + file, bytes);
-    if (path.empty() || path == "/") return;
-    path.resize(path.rfind('/'));
-  }
 }
 
 }  // namespace
@@ -54,22 +47,10 @@ Result<std::size_t> parse_memory_size(std::string_view text) {
 std::size_t usable_memory_bytes() {
   std::size_t bytes =
       static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  std::ifstream cgroups("/proc/self/cgroup");  // lines "id:controllers:path"
-  for (std::string line; std::getline(cgroups, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) {
-      lower_to_cgroup("/sys/fs/cgroup", path, "memory.max", bytes);
-    } else if (controllers.find("memory") != std::string::npos) {
-      lower_to_cgroup("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", bytes);
-    }
+  for (const std::string& folder : cgroup_folders()) {
+    lower_to(folder + "/memory.max", bytes);
+    lower_to(folder + "/memory.limit_in_bytes", bytes);
   }
-  // In a container the cgroup's own files are at the root.
-  lower_to("/sys/fs/cgroup/memory.max", bytes);
-  lower_to("/sys/fs/cgroup/memory/memory.limit_in_bytes", bytes);
   return bytes;
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cgroup.h"
 #include "base/check.h"
 
 namespace kvasir {
@@ -49,37 +50,20 @@ std::uint32_t wait_for_change(const std::atomic<std::uint32_t>& word, std::uint3
   return word.load(std::memory_order_acquire);
 }
 
-// CPUs worth of run time that the cgroup in `folder` (or any above it, up to `root`) grants; infinity if any.
-double cgroup_quota(std::string folder, const std::string& root) {
+// CPUs worth of run time that this process's cgroups grant; infinity when none has a limit.
+double process_cpu_quota() {
   double quota = INFINITY;
-  while (folder.size() >= root.size()) {
+  for (const std::string& folder : cgroup_folders()) {
     std::string max;
-    double period = 0;
+    double micros = 0, period = 0;
     if (std::ifstream v2(folder + "/cpu.max"); v2 >> max >> period && max != "max" && period > 0) {
       quota = std::min(quota, std::strtod(max.c_str(), nullptr) / period);
     }
-    double micros = 0;
     std::ifstream v1_quota(folder + "/cpu.cfs_quota_us");
     std::ifstream v1_period(folder + "/cpu.cfs_period_us");
     if (v1_quota >> micros && v1_period >> period && micros > 0 && period > 0) {
       quota = std::min(quota, micros / period);
     }
-    folder.resize(folder.rfind('/'));
-  }
-  return quota;
-}
-
-double process_cpu_quota() {
-  double quota = INFINITY;
-  std::ifstream cgroups("/proc/self/cgroup");  // lines "id:controllers:path"
-  for (std::string line; std::getline(cgroups, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    const std::string root = controllers.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controllers;
-    quota = std::min(quota, cgroup_quota(path == "/" ? root : root + path, root));
   }
   return quota;
 }
