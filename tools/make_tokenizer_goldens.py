@@ -159,6 +159,15 @@ def variants():
     yield "digits-punctuation", t
 
 
+    t = Tokenizer(make_bpe(byte_alphabet(), WORD_MERGES))
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.UnicodeScripts(), pre_tokenizers.ByteLevel(False, use_regex=False)])
+    yield "unicode-scripts", t
+
+    t = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["?", "hello", " ", "Hello", "world", "aaaaa", "year"])}, unk_token="?"))
+    t.pre_tokenizer = pre_tokenizers.UnicodeScripts()
+    yield "unicode-scripts-words", t
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.iterdir():

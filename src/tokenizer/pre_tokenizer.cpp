@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/metaspace.h"
 #include "tokenizer/regex.h"
 #include "tokenizer/replace.h"
+#include "tokenizer/script.h"
 #include "tokenizer/unicode.h"
 
 namespace kvasir::tokenizer {
@@ -202,6 +204,37 @@ class FixedLength final : public PreTokenizer {
   int length_;
 };
 
+// Cuts where the script changes; a space belongs to what is before it, and is dropped where there is nothing,
+// as in the reference.
+class UnicodeScripts final : public PreTokenizer {
+ public:
+  explicit UnicodeScripts(Scripts scripts) : scripts_(std::move(scripts)) {}
+
+  void split(Piece piece, std::vector<Piece>& out) const override {
+    std::unordered_map<char32_t, int> known;
+    std::optional<int> last;
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < piece.text.size();) {
+      const Decoded decoded = decode_at(piece.text, at);
+      const auto [place, is_new] = known.emplace(decoded.character, Scripts::kAny);
+      if (is_new && decoded.character != ' ') place->second = scripts_.of(decoded.character);
+      const int script = place->second;
+      if (script != Scripts::kAny) {
+        if (last && *last != script) {
+          out.push_back({piece.text.substr(begin, at - begin), piece.begins_input && begin == 0});
+        }
+        if (last != script) begin = at;
+        last = script;
+      }
+      at = decoded.end;
+    }
+    if (last) out.push_back({piece.text.substr(begin), piece.begins_input && begin == 0});
+  }
+
+ private:
+  Scripts scripts_;
+};
+
 class Sequence final : public PreTokenizer {
  public:
   explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> parts) : parts_(std::move(parts)) {}
@@ -292,6 +325,10 @@ Result<std::unique_ptr<PreTokenizer>> read_pre_tokenizer(const JsonNode& node) {
     KVASIR_ASSIGN_OR_RETURN(Metaspace metaspace, Metaspace::read(node));
     KVASIR_ASSIGN_OR_RETURN(const bool splits, node.boolean("split", true));
     return make<MetaspaceSplit>(std::move(metaspace), splits);
+  }
+  if (type == "UnicodeScripts") {
+    KVASIR_ASSIGN_OR_RETURN(Scripts scripts, Scripts::load());
+    return make<UnicodeScripts>(std::move(scripts));
   }
   if (type == "FixedLength") {
     KVASIR_ASSIGN_OR_RETURN(const int length, node.count("length", 5));
