@@ -36,13 +36,14 @@ void set_up_log(const std::string& level) {
 Status serve(const ModelOptions& model_options, const EngineOptions& engine_options,
              const server::HttpConfig& http_config) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
-  KVASIR_ASSIGN_OR_RETURN(const auto server, server::HttpServer::listen(http_config));
   const SteadyClock clock;
   LoadedModel loaded;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<api::ApiService> service;
   Status outcome;
+  // After what it refers to: its destructor cancels requests that were not finished.
+  KVASIR_ASSIGN_OR_RETURN(const auto server, server::HttpServer::listen(http_config));
   // The server answers "loading" meanwhile.
   std::thread loading([&] {
     const auto load = [&]() -> Status {

@@ -105,5 +105,15 @@ TEST(StopText, PiecesDoNotMatter) {
   }
 }
 
+// "abc" begins before "b", but "b" is there before "abc" is.
+TEST(StopText, TheStopThatIsCompleteFirstCounts) {
+  StopText whole({"abc", "b"});
+  EXPECT_EQ(whole.push("abc"), "a");
+  StopText pieces({"abc", "b"});
+  EXPECT_EQ(pieces.push("a"), "");
+  EXPECT_EQ(pieces.push("b"), "a");
+  EXPECT_TRUE(pieces.stopped());
+}
+
 }  // namespace
 }  // namespace kvasir::api

@@ -78,7 +78,8 @@ ResponseStream::Piece ResponseStream::finish(const engine::TokenEvent& event) {
   out["cached_tokens"] = timings.num_cached_tokens;
   out["suffix_tokens_processed"] = num_computed;
   if (timings.num_cached_tokens > 0) out["prefix_tokens_saved"] = timings.num_cached_tokens;
-  json["finish_reason"] = event.finish == engine::FinishReason::kLength ? "length" : "stop";
+  const bool is_cut = event.finish == engine::FinishReason::kLength && !stop_text_.stopped();
+  json["finish_reason"] = is_cut ? "length" : "stop";
   json["prompt_tokens"] = timings.num_prompt_tokens;
   json["generated_tokens"] = num_generated_;
   piece.response = json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);

@@ -9,11 +9,19 @@ namespace kvasir::api {
 std::string StopText::push(std::string_view piece) {
   if (stopped_) return "";
   held_ += piece;
-  std::size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
-  if (first != std::string::npos) {
+  // The stop string that is complete first counts: that does not depend on the pieces.
+  std::size_t begin = std::string::npos, end = std::string::npos;
+  for (const std::string& stop : stops_) {
+    const std::size_t found = held_.find(stop);
+    if (found == std::string::npos) continue;
+    if (std::pair(found + stop.size(), found) < std::pair(end, begin)) {
+      begin = found;
+      end = found + stop.size();
+    }
+  }
+  if (begin != std::string::npos) {
     stopped_ = true;
-    held_.resize(first);
+    held_.resize(begin);
     return std::exchange(held_, "");
   }
   std::size_t num_held = 0;
