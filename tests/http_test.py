@@ -263,6 +263,8 @@ class Http(unittest.TestCase):
         self.assertEqual(self.server.request("GET", "/health")[::2], (200, b'{"status":"ok"}'))
         self.assertEqual(self.server.request("GET", "/health/live")[0], 200)
         self.assertIn("version", json.loads(self.server.request("GET", "/version")[2]))
+        body = json.dumps({"prompt": "Hi", "max_new_tokens": 1})
+        self.assertIn(b'"finish_reason"', self.server.request("POST", "/generate?x=1", body)[2])
 
     def test_too_large(self):
         self.assertIn(b" 413 ", self.server.raw(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"))

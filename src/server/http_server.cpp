@@ -339,7 +339,8 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> co
   c.stream.expires_never();
   const Request request = parser.release();
   api::ApiService* const api = service;
-  if (api != nullptr && request.method() == http::verb::post && request.target() == "/generate") {
+  const bool is_post = request.method() == http::verb::post;
+  if (api != nullptr && is_post && request.target().substr(0, request.target().find('?')) == "/generate") {
     co_return co_await generate(connection, request, *api);
   }
   co_return co_await write(c, request, answer(request, api));
