@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "base/status.h"
+#include "kernels/quant.h"
 
 namespace kvasir::kernels {
 
@@ -54,11 +55,12 @@ struct AttentionArgs {
 };
 
 struct KernelTable {
-  const char* isa;  // "scalar", "avx2", "avx512", "neon"
+  const char* isa;  // one of known_isas() (simd.h)
   void (*gemm)(const GemmArgs& args);
   void (*attention)(const AttentionArgs& args);
   // out = gate / (1 + exp(-gate)) * up, `count` floats; out may be gate or up.
   void (*silu_mul)(const float* gate, const float* up, float* out, std::size_t count);
+  QuantKernels quant = {};  // products with weights of 8 and 4 bits
 };
 
 // The reference: plain loops, on every machine.

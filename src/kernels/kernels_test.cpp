@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu_features.h"
 #include "kernels/float_formats.h"
 #include "kernels/simd.h"
 
@@ -416,12 +417,29 @@ TEST(SimdKernels, AreThereWhereTheCpuHasThem) {
   std::vector<std::string> isas;
   for (const KernelTable* table : simd_kernels()) isas.emplace_back(table->isa);
   std::vector<std::string> expected;
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+  const CpuFeatures features = cpu_features();
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    const bool has_vnni = __builtin_cpu_supports("avx512vnni");
+    if (has_vnni && features.amx_int8) expected.emplace_back("amx");
+    if (has_vnni) expected.emplace_back("avx512vnni");
     expected.emplace_back("avx512");
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) expected.emplace_back("avx2");
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (features.avx_vnni) expected.emplace_back("avxvnni");
+    expected.emplace_back("avx2");
+  }
   EXPECT_EQ(isas, expected);
 }
 #endif
+
+// Says in the log which tables this machine cannot test.
+TEST(SimdKernels, ThoseThatThisMachineLacksAreSkipped) {
+  std::string missing;
+  for (const char* isa : known_isas()) {
+    if (!select_kernels(isa).ok()) missing += std::string(missing.empty() ? "" : ", ") + isa;
+  }
+  if (!missing.empty()) GTEST_SKIP() << "this machine has no " << missing;
+}
 
 }  // namespace
 }  // namespace kvasir::kernels

@@ -10,6 +10,7 @@
 #include "kernels/exp_constants.h"
 #include "kernels/float_formats.h"
 #include "kernels/kernels.h"
+#include "kernels/quant_scalar.h"
 
 namespace kvasir::kernels {
 namespace {
@@ -113,12 +114,11 @@ void silu_mul(const float* gate, const float* up, float* out, std::size_t count)
   for (std::size_t i = 0; i < count; ++i) out[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
 }
 
-constexpr KernelTable kTable = {"scalar", gemm, attention, silu_mul};
-
 }  // namespace
 
 const KernelTable& scalar_kernels() {
-  return kTable;
+  static const KernelTable table = {"scalar", gemm, attention, silu_mul, scalar_quant_kernels()};
+  return table;
 }
 
 }  // namespace kvasir::kernels

@@ -576,7 +576,7 @@ Available find_available() {
 
 }  // namespace
 
-std::span<const KernelTable* const> simd_kernels() {
+std::span<const KernelTable* const> float_kernels() {
   static const Available available = find_available();
   return {available.tables, available.count};
 }

@@ -8,10 +8,13 @@
 
 namespace kvasir::kernels {
 
-// Tables that this CPU runs, fastest first; empty where none has fused multiply-add.
+// Tables that this CPU runs, fastest first, without the scalar one; empty where none has fused multiply-add.
 std::span<const KernelTable* const> simd_kernels();
 
-// Whether `isa` is the name of a table on some machine.
-bool is_known_isa(const char* isa);
+// The names of all tables, of this machine or another.
+std::span<const char* const> known_isas();
+
+// What simd.cpp has for this CPU, widest registers first: tables without products for quantised weights.
+std::span<const KernelTable* const> float_kernels();
 
 }  // namespace kvasir::kernels

@@ -1,0 +1,128 @@
+// Products with quantised weights on AMX: 16 rows of x by the 16 columns of a panel at a time, a group of k
+// in one instruction. What is left of the rows goes to AVX512-VNNI, which computes the same bits.
+//
+//   A: 16 rows of x, 32 int8       B: 8 quads of a panel, 16 columns of 4 int8       C = A B: (16, 16) int32
+
+#include "kernels/quant_tables.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__) && defined(__AMX_INT8__)
+
+#include "kernels/quant_avx512-inl.h"
+
+namespace kvasir::kernels {
+namespace {
+
+constexpr std::size_t kAmxRows = 16;
+
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 32, 64};
+  std::uint8_t num_rows[16] = {kAmxRows, kAmxRows, kQuads};
+};
+
+struct Amx : Avx512Vnni {
+  static constexpr std::size_t kTileRows = kAmxRows;
+
+  template <QuantType kType>
+  static void block(const Block& block);
+};
+
+constexpr std::size_t kSignedGroupBytes = kQuads * kLineBytes;
+
+// A block of a panel as signed bytes, which need no correction: (group, quad, 64).
+template <QuantType kType>
+void expand(const Block& block, const std::byte* panel) {
+  const std::byte* quants = panel + block.first_group * group_bytes(kType);
+  std::byte* to = block.expanded;
+  constexpr std::size_t kLines = group_bytes(kType) / kLineBytes;
+  for (std::size_t g = 0; g < block.num_groups; ++g, to += kSignedGroupBytes) {
+    prefetch_lines(quants + block.ahead, group_bytes(kType));
+    for (std::size_t l = 0; l < kLines; ++l, quants += kLineBytes) {
+      const __m512i bytes = _mm512_loadu_si512(quants);
+      if constexpr (kType == QuantType::kQ8_0) {
+        _mm512_store_si512(to + l * kLineBytes, _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
+      } else {
+        const __m512i eight = _mm512_set1_epi8(8);
+        _mm512_store_si512(to + l * kLineBytes, _mm512_sub_epi8(Avx512Vnni::low_halves(bytes), eight));
+        _mm512_store_si512(to + (l + kLines) * kLineBytes,
+                           _mm512_sub_epi8(Avx512Vnni::high_halves(bytes), eight));
+      }
+    }
+  }
+}
+
+struct TileWeights {
+  template <std::size_t kRows>
+  void accumulate(std::size_t g, const std::byte* x, std::size_t x_stride, const std::int32_t*,
+                  __m512i (&dot)[kRows][1]) const {
+    static_assert(kRows == kAmxRows);
+    alignas(64) std::int32_t c[kAmxRows][kPanelColumns];
+    // Tile registers 0, 1 and 2 are C, A and B; g++'s macros take no names for them.
+    _tile_zero(0);
+    _tile_loadd(1, x, x_stride);
+    _tile_loadd(2, quants + g * kSignedGroupBytes, kLineBytes);
+    _tile_dpbssd(0, 1, 2);
+    _tile_stored(0, c, kLineBytes);
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < kRows; ++i) dot[i][0] = _mm512_load_si512(c[i]);
+  }
+
+  __m512 scales(std::size_t g, std::size_t) const {
+    return Avx512Vnni::load_scales(scale + g * kGroupScaleBytes);
+  }
+  void prefetch(std::size_t) const {}  // expand() does
+
+  const std::byte* quants;
+  const std::byte* scale;
+};
+
+template <QuantType kType>
+void Amx::block(const Block& block) {
+  const std::size_t amx_rows = block.num_rows / kAmxRows * kAmxRows;
+  if (amx_rows > 0) {
+    for (std::size_t p = 0; p < block.num_panels; ++p) {
+      const std::byte* panel = block.panel + p * block.panel_stride;
+      expand<kType>(block, panel);
+      const TileWeights w = {block.expanded,
+                             panel + block.scales_offset + block.first_group * kGroupScaleBytes};
+      for (std::size_t row = 0; row < amx_rows; row += kAmxRows) {
+        add_tile<Amx, kAmxRows, 1>(block, row, w, block.sums + p * kPanelColumns);
+      }
+    }
+  }
+  if (amx_rows == block.num_rows) return;
+  Block rest = block;
+  rest.x.data += amx_rows * block.x.stride;
+  rest.num_rows -= amx_rows;
+  rest.sums += amx_rows * block.sums_stride();
+  Avx512Vnni::block<kType>(rest);
+}
+
+void amx_gemm(const QuantGemmArgs& args) {
+  const TileConfig config;
+  _tile_loadconfig(&config);
+  gemm<Amx>(args);
+  _tile_release();
+}
+
+constexpr QuantKernels kKernels = {quantize_rows, amx_gemm};
+
+}  // namespace
+
+const QuantKernels* amx_quant_kernels() {
+  return &kKernels;
+}
+
+}  // namespace kvasir::kernels
+
+#else
+
+namespace kvasir::kernels {
+const QuantKernels* amx_quant_kernels() {
+  return nullptr;
+}
+}  // namespace kvasir::kernels
+
+#endif
