@@ -166,7 +166,7 @@ Status logits(const ModelOptions& options) {
         backend::KvPool::create(model.kv_layout(kBlockSize, backend::KvDtype::kF32), num_blocks));
     std::vector<BlockId> table;
     for (int i = 0; i < num_blocks; ++i) table.push_back(BlockId{i});
-    const model::SequenceSlice slice = {tokens, 0, table, true};
+    const model::SequenceSlice slice = {tokens, 0, table, 1};
     const std::span<const float> result = model.forward({&slice, 1}, pool);
     return json{{"logits", std::vector<float>(result.begin(), result.end())}};
   });

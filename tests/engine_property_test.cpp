@@ -51,7 +51,7 @@ Reply run_alone(model::Model& model, const Request& request, backend::KvDtype kv
     slice.tokens = std::span<const TokenId>(tokens).subspan(computed);
     slice.start_position = computed;
     slice.block_table = table;
-    slice.wants_logits = true;
+    slice.num_logits = 1;
     computed = static_cast<int>(tokens.size());
     const std::span<const float> logits = model.forward({&slice, 1}, *pool);
     if (reply.first_logits.empty()) reply.first_logits.assign(logits.begin(), logits.end());

@@ -194,7 +194,7 @@ void Scheduler::add_slice(Sequence& sequence) {
   slice.tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.num_computed_tokens, count);
   slice.start_position = sequence.num_computed_tokens;
   slice.block_table = sequence.blocks->block_table();
-  slice.wants_logits = count == sequence.num_uncomputed_tokens();
+  slice.num_logits = count == sequence.num_uncomputed_tokens() ? 1 : 0;
   batch_.slices.push_back(slice);
   batch_.sequences.push_back(&sequence);
 }
@@ -210,7 +210,7 @@ void Scheduler::commit(std::span<const float> logits) {
     stats_.prompt_tokens_computed += std::max(0, known - sequence.num_prompt_tokens_computed);
     sequence.num_prompt_tokens_computed = std::max(sequence.num_prompt_tokens_computed, known);
 
-    if (!slice.wants_logits) continue;
+    if (slice.num_logits == 0) continue;
     const std::span<const float> row = logits.first(config_.vocab_size);
     logits = logits.subspan(config_.vocab_size);
     if (sequence.uses_prefix_cache() && !sequence.has_reply()) {

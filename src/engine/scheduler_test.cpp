@@ -28,7 +28,7 @@ class FakeModel {
         std::memcpy(at(pool, slice, position), &token, sizeof token);
       }
       num_tokens += static_cast<int>(slice.tokens.size());
-      if (!slice.wants_logits) continue;
+      if (slice.num_logits == 0) continue;
       std::uint64_t hash = 1;
       for (int position = 0; position < end; ++position) {
         TokenId token;

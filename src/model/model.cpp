@@ -250,7 +250,7 @@ struct Model::Impl {
   std::vector<int> positions;         // (rows)
   std::vector<std::int64_t> slots;    // (rows), where in the pool a row's keys and values go
   std::vector<backend::RowRun> runs;  // one for each slice
-  std::vector<int> logit_rows;        // last rows of the slices that want logits
+  std::vector<int> logit_rows;        // the rows whose logits are asked for
   std::vector<float> x, h;            // (rows, hidden)
   std::vector<float> q, attended;     // (rows, num_heads * head_dim)
   std::vector<float> k, v;            // (rows, num_kv_heads * head_dim)
@@ -328,6 +328,7 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
   for (const SequenceSlice& slice : slices) {
     const int num_tokens = static_cast<int>(slice.tokens.size());
     const int end = slice.start_position + num_tokens;
+    KVASIR_CHECK(slice.num_logits >= 0 && slice.num_logits <= num_tokens);
     KVASIR_CHECK(num_tokens > 0 && slice.start_position >= 0 && end <= config.max_position_embeddings);
     KVASIR_CHECK(static_cast<std::size_t>((end - 1) / block_size) < slice.block_table.size());
     runs.push_back({static_cast<int>(tokens.size()), num_tokens, slice.start_position, slice.block_table});
@@ -339,7 +340,8 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
       positions.push_back(position);
       slots.push_back(std::int64_t{index(block)} * block_size + position % block_size);
     }
-    if (slice.wants_logits) logit_rows.push_back(static_cast<int>(tokens.size()) - 1);
+    const int num_rows = static_cast<int>(tokens.size());
+    for (int row = num_rows - slice.num_logits; row < num_rows; ++row) logit_rows.push_back(row);
     num_positions = std::max(num_positions, end);
   }
   const int rows = static_cast<int>(tokens.size());

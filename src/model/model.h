@@ -25,7 +25,7 @@ struct SequenceSlice {
   std::span<const TokenId> tokens;  // (num_tokens), at least one, each in [0, vocab_size)
   int start_position = 0;           // position of tokens[0]; the KV of all earlier positions is in the blocks
   std::span<const BlockId> block_table;  // block i holds positions [i * block_size, (i + 1) * block_size)
-  bool wants_logits = false;             // whether the logits of the slice's last token are computed
+  int num_logits = 0;                    // logits are computed of the slice's last num_logits tokens
 };
 
 class Model {
@@ -44,10 +44,13 @@ class Model {
   // A 128-bit-strong fingerprint of config and weights' identity (sizes, names and sampled content), as text.
   const std::string& fingerprint() const;
 
-  // Runs all slices: writes their K and V into the blocks, and returns the logits of those slices that want
-  // them, in order: (num_wanting, vocab_size), valid until the next call. Bitwise the same for a token
-  // whatever else is in the batch, however its sequence was cut into slices and however many threads run.
-  // Requires: no two slices write the same block; positions below config().max_position_embeddings.
+  // Runs all slices: writes their K and V into the blocks, and returns the logits that the slices ask for, in
+  // the order of slices and tokens: (sum of num_logits, vocab_size), valid until the next call. Bitwise the
+  // same for a token whatever else is in the batch, however its sequence was cut into slices, of however many
+  // tokens logits are asked for and however many threads run. Their memory is the caller's to bound: a slice
+  // of a few tokens at a time gives the logits of a whole sequence.
+  // Requires: no two slices write the same block; positions below config().max_position_embeddings;
+  // 0 <= num_logits <= the slice's number of tokens.
   std::span<const float> forward(std::span<const SequenceSlice> slices, backend::KvPool& kv);
 
  private:

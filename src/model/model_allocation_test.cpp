@@ -42,7 +42,7 @@ TEST(Model, AStepAllocatesNothing) {
   for (int i = 0; i < 16; ++i) table.push_back(BlockId{i});
   const std::vector<TokenId> tokens(200, 5);
   const auto step = [&](int from, int count) {
-    const SequenceSlice slice = {std::span(tokens).subspan(from, count), from, table, true};
+    const SequenceSlice slice = {std::span(tokens).subspan(from, count), from, table, 1};
     model.forward({&slice, 1}, *kv);
   };
   step(0, 200);

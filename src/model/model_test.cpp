@@ -54,7 +54,7 @@ struct Blocks {
 };
 
 std::vector<float> run(Model& model, Blocks& blocks, std::span<const TokenId> tokens, int from, int to) {
-  const SequenceSlice slice = {tokens.subspan(from, to - from), from, blocks.table, true};
+  const SequenceSlice slice = {tokens.subspan(from, to - from), from, blocks.table, 1};
   const std::span<const float> logits = model.forward({&slice, 1}, *blocks.pool);
   return {logits.begin(), logits.end()};
 }
@@ -175,7 +175,7 @@ std::vector<Outcome> run_together(Model& model, const std::vector<std::vector<To
       if (left == 0 || below(4) == 0) continue;
       const int count = below(2) == 0 ? 1 + below(std::min(left, 4)) : 1 + below(left);
       slices.push_back({std::span<const TokenId>(sequences[i]).subspan(computed[i], count), computed[i],
-                        tables[i], count == left});
+                        tables[i], count == left ? 1 : 0});
       computed[i] += count;
       if (count == left) finishing.push_back(i);
     }
@@ -214,7 +214,7 @@ TEST(Model, ATokensBitsDependOnItsSequenceAlone) {
         ASSERT_TRUE(pool.ok());
         std::vector<BlockId> table;
         for (int i = 0; i < num_blocks_each; ++i) table.push_back(BlockId{i});
-        const SequenceSlice whole = {tokens, 0, table, true};
+        const SequenceSlice whole = {tokens, 0, table, 1};
         const std::span<const float> logits = reference.forward({&whole, 1}, *pool);
         expected.push_back({{logits.begin(), logits.end()}, bytes_of(*pool, table)});
       }
@@ -223,6 +223,45 @@ TEST(Model, ATokensBitsDependOnItsSequenceAlone) {
                     expected)
             << name << ", round " << round;
       }
+    }
+  }
+}
+
+// The last tokens of a slice have the logits that a forward gives which ends at each of them; slices that ask
+// for none, one and several lie in one batch.
+TEST(Model, LogitsOfManyTokensAreThoseOfForwardsThatEndAtEach) {
+  for (const char* name : {"llama-gqa", "llama-bf16-sharded", "llama-f16-tied"}) {
+    const Loaded loaded = load(kvasir::testing::test_data_dir() / "models" / name);
+    Model& model = *loaded.model;
+    std::minstd_rand random(3);
+    std::vector<TokenId> tokens(75);
+    for (TokenId& token : tokens) token = static_cast<TokenId>(random() % model.config().vocab_size);
+    const int num_tokens = static_cast<int>(tokens.size());
+
+    Blocks one_by_one(model, num_tokens, KvDtype::kF16);
+    std::vector<float> expected;  // (num_tokens, vocab_size)
+    for (int i = 0; i < num_tokens; ++i) {
+      const std::vector<float> logits = run(model, one_by_one, tokens, i, i + 1);
+      expected.insert(expected.end(), logits.begin(), logits.end());
+    }
+
+    for (const int num_logits : {1, 2, 30, 75}) {
+      auto pool = KvPool::create(model.kv_layout(16, KvDtype::kF16), 15);
+      ASSERT_TRUE(pool.ok());
+      std::vector<BlockId> tables[3];
+      for (int i = 0; i < 15; ++i) tables[i % 3].push_back(BlockId{i});
+      const SequenceSlice slices[] = {{tokens, 0, tables[0], num_logits},
+                                      {std::span(tokens).first(9), 0, tables[1], 0},
+                                      {std::span(tokens).first(40), 0, tables[2], 1}};
+      const std::span<const float> logits = model.forward(slices, *pool);
+      const std::size_t vocab_size = model.config().vocab_size;
+      ASSERT_EQ(logits.size(), (num_logits + 1) * vocab_size);
+      const std::size_t last = num_logits * vocab_size;
+      EXPECT_EQ(std::memcmp(logits.data(), expected.data() + expected.size() - last, last * sizeof(float)), 0)
+          << name << ", " << num_logits;
+      EXPECT_EQ(
+          std::memcmp(logits.data() + last, expected.data() + 39 * vocab_size, vocab_size * sizeof(float)), 0)
+          << name << ", " << num_logits;
     }
   }
 }
