@@ -16,6 +16,7 @@
 #include "apps/bench_cache.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
+#include "apps/perplexity.h"
 #include "base/json.h"
 #include "server/http_server.h"
 #include "server/version.h"
@@ -172,6 +173,16 @@ Status logits(const ModelOptions& options) {
   });
 }
 
+Status perplexity(const ModelOptions& model_options, const PerplexityOptions& options) {
+  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(model_options));
+  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
+  KVASIR_ASSIGN_OR_RETURN(const Perplexity result, measure_perplexity(loaded, *tokenizer, options));
+  std::cout << fmt::format(
+      "perplexity {:.5f}, standard error {:.5f}, {} tokens scored in windows of {}, dtype {}\n", result.value,
+      result.standard_error, result.num_tokens, result.context, model_options.dtype);
+  return Status();
+}
+
 Status bench(const ModelOptions& options) {
   KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
   KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
@@ -188,11 +199,12 @@ int run(int argc, char** argv) {
       "working directory may set them.\nStart with: kvasir serve");
 
   // Of each command its own: a variable in the environment is read for all of them.
-  ModelOptions serve_model, generate_model, tokenize_model, logits_model, bench_model;
+  ModelOptions serve_model, generate_model, tokenize_model, logits_model, perplexity_model, bench_model;
   EngineOptions serve_engine, generate_engine;
   server::HttpConfig http_config;
   std::string log_level = "info";
   api::GenerateRequest request;
+  PerplexityOptions perplexity_options;
 
   CLI::App* serve_command = app.add_subcommand("serve", "Serve a model over HTTP");
   add_model_options(*serve_command, serve_model);
@@ -227,6 +239,17 @@ int run(int argc, char** argv) {
       "logits", "Turn JSON lines {\"tokens\":[...]} into {\"logits\":[...]} of the last position");
   add_model_options(*logits_command, logits_model);
 
+  CLI::App* perplexity_command = app.add_subcommand(
+      "perplexity", "How well the model predicts a text: exp(mean negative log likelihood)");
+  add_model_options(*perplexity_command, perplexity_model);
+  perplexity_command->add_option("--file", perplexity_options.file, "The text")->required();
+  perplexity_command
+      ->add_option("--context", perplexity_options.context,
+                   "Tokens in a window; each is predicted from those before it in its window. 0: 512, or the "
+                   "model's context if that is less")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+
   CLI::App* bench_command = app.add_subcommand("bench", "Measure");
   bench_command->require_subcommand(1);
   CLI::App* bench_cache_command = bench_command->add_subcommand(
@@ -252,6 +275,8 @@ int run(int argc, char** argv) {
     status = tokenize(tokenize_model.model);
   } else if (logits_command->parsed()) {
     status = logits(logits_model);
+  } else if (perplexity_command->parsed()) {
+    status = perplexity(perplexity_model, perplexity_options);
   } else if (bench_cache_command->parsed()) {
     status = bench(bench_model);
   } else if (version_command->parsed()) {
