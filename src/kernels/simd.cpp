@@ -1,11 +1,8 @@
-// The kernels in Highway, compiled once per instruction set with fused multiply-add. All else that is
-// included here is plain declarations and constants: a template of the standard library compiled for AVX-512
-// might be the copy that the linker keeps for everyone.
+// Matrix products in Highway, and the tables. The files in Highway are compiled once per instruction set with
+// fused multiply-add. All else that they include is plain declarations and constants: a template of the
+// standard library compiled for AVX-512 might be the copy that the linker keeps for everyone.
 
-// Sets without a table of ours: those above AVX3 (lower bits), those without FMA, and vectors of unknown
-// length.
-#define HWY_DISABLED_TARGETS \
-  ((HWY_AVX3 - 1) | HWY_SSE4 | HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#include "kernels/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/simd.cpp"
@@ -13,52 +10,18 @@
 // foreach_target must come first.
 #include <hwy/highway.h>
 
-#include "kernels/exp_constants.h"
 #include "kernels/kernels.h"
+#include "kernels/simd-inl.h"
 #include "kernels/simd.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
+#if KVASIR_HAS_TABLE
 
 HWY_BEFORE_NAMESPACE();
 namespace kvasir::kernels::HWY_NAMESPACE {
+
+void attention(const AttentionArgs& args);  // attention_simd.cpp
+
 namespace {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-constexpr std::size_t kLanes = 16;
-using Tag = hn::CappedTag<float, kLanes>;
-using Vector = hn::Vec<Tag>;
-using Quad = hn::FixedTag<float, 4>;
-constexpr Tag kTag;
-constexpr std::size_t kWidth = HWY_TARGET == HWY_AVX3 ? 16
-                               : HWY_TARGET == HWY_AVX2
-                                   ? 8
-                                   : 4;  // floats in a register; the 16 lanes take 16 / kWidth of them
-
-// Stored elements, and how they are loaded as floats.
-struct F32 {
-  using Element = float;
-  template <class D>
-  static HWY_INLINE hn::Vec<D> load(D d, const float* from) {
-    return hn::LoadU(d, from);
-  }
-};
-struct F16 {
-  using Element = hwy::float16_t;
-  template <class D>
-  static HWY_INLINE hn::Vec<D> load(D d, const hwy::float16_t* from) {
-    return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), from));
-  }
-};
-struct Bf16 {
-  using Element = std::uint16_t;
-  template <class D>
-  static HWY_INLINE hn::Vec<D> load(D d, const std::uint16_t* from) {
-    const hn::RebindToUnsigned<D> bits;
-    const auto half = hn::LoadU(hn::Rebind<std::uint16_t, D>(), from);
-    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, half)));
-  }
-};
 
 // ---- gemm
 // ----------------------------------------------------------------------------------------------------
@@ -142,19 +105,6 @@ HWY_INLINE void accumulate(const float* x, std::size_t x_stride, const typename 
       }
     }
   }
-}
-
-// The four sums i, i + 4, i + 8, i + 12 of 16 lanes: the first two levels of the tree.
-HWY_INLINE hn::Vec<Quad> sum_to_four(const float* lanes) {
-  const Quad d;
-  return hn::Add(hn::Add(hn::LoadU(d, lanes), hn::LoadU(d, lanes + 8)),
-                 hn::Add(hn::LoadU(d, lanes + 4), hn::LoadU(d, lanes + 12)));
-}
-
-HWY_INLINE float sum_lanes(const float* lanes) {
-  HWY_ALIGN float four[4];
-  hn::Store(sum_to_four(lanes), Quad(), four);
-  return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 // y[row][column] = the sum of partial[row][column] + bias.
@@ -370,25 +320,7 @@ void gemm(const GemmArgs& args) {
   }
 }
 
-// ---- exponential
-// -----------------------------------------------------------------------------------------------
-
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V exponential(D d, V x) {
-  const hn::RebindToUnsigned<D> bits;
-  const auto underflows = hn::Lt(x, hn::Set(d, kExpMin));
-  const auto overflows = hn::Gt(x, hn::Set(d, kExpMax));
-  const V t = hn::MulAdd(x, hn::Set(d, kLog2E), hn::Set(d, kExpRound));
-  const V n = hn::Sub(t, hn::Set(d, kExpRound));
-  const V r = hn::MulAdd(n, hn::Set(d, -kLn2Low), hn::MulAdd(n, hn::Set(d, -kLn2High), x));
-  V p = hn::Set(d, kExpPolynomial[0]);
-  for (std::size_t i = 1; i < sizeof(kExpPolynomial) / sizeof(float); ++i) {
-    p = hn::MulAdd(p, r, hn::Set(d, kExpPolynomial[i]));
-  }
-  const auto power = hn::ShiftLeft<23>(hn::Add(hn::BitCast(bits, t), hn::Set(bits, 127u)));
-  const V within = hn::IfThenZeroElse(underflows, hn::Mul(p, hn::BitCast(d, power)));
-  return hn::IfThenElse(overflows, hn::Set(d, __builtin_inff()), within);
-}
+// ---- silu
 
 template <class D>
 HWY_INLINE void silu_mul_at(D d, const float* gate, const float* up, float* out) {
@@ -404,140 +336,6 @@ void silu_mul(const float* gate, const float* up, float* out, std::size_t count)
   for (; i < count; ++i) silu_mul_at(hn::CappedTag<float, 1>(), gate + i, up + i, out + i);
 }
 
-// ---- attention
-// ---------------------------------------------------------------------------------------------------
-
-// The running softmax of one query row: the largest score so far, and the sum of exp(score - max).
-struct Softmax {
-  float max;
-  float sum;
-};
-
-// out[row][d .. d + lanes) = out * rescale + the values of the first num_keys keys by weight.
-template <int kRows, class Kv, class D>
-HWY_INLINE void add_values(D d, const typename Kv::Element* v, int head_dim, int num_keys, float* const* out,
-                           const float* rescale, const float (*p)[kLanes], int at) {
-  hn::Vec<D> sum[kRows];
-  HWY_UNROLL(16)
-  for (int row = 0; row < kRows; ++row) {
-    sum[row] = hn::Mul(hn::LoadU(d, out[row] + at), hn::Set(d, rescale[row]));
-  }
-  for (int j = 0; j < num_keys; ++j) {
-    const auto v_j = Kv::load(d, v + j * head_dim + at);
-    HWY_UNROLL(16)
-    for (int row = 0; row < kRows; ++row) sum[row] = hn::MulAdd(hn::Set(d, p[row][j]), v_j, sum[row]);
-  }
-  HWY_UNROLL(16)
-  for (int row = 0; row < kRows; ++row) hn::StoreU(sum[row], d, out[row] + at);
-}
-
-// Takes the first num_keys keys of one tile into kRows rows.
-template <int kRows, class Kv>
-void attend_tile(const AttentionArgs& args, int tile, int num_keys, const float* const* q, float* const* out,
-                 Softmax* softmax) {
-  using Element = typename Kv::Element;
-  const std::byte* block = args.blocks[tile / args.tiles_per_block];
-  const std::size_t offset = static_cast<std::size_t>(tile % args.tiles_per_block) * args.tile_bytes;
-  const Element* k = reinterpret_cast<const Element*>(block + args.k_offset + offset);
-  const Element* v = reinterpret_cast<const Element*>(block + args.v_offset + offset);
-
-  HWY_ALIGN float p[kRows][kLanes];
-  for (std::size_t lane = 0; lane < kLanes; lane += kWidth) {
-    Vector score[kRows];
-    HWY_UNROLL(16)
-    for (int row = 0; row < kRows; ++row) score[row] = hn::Zero(kTag);
-    for (int d = 0; d < args.head_dim; ++d) {
-      const Vector k_d = Kv::load(kTag, k + static_cast<std::size_t>(d) * kLanes + lane);
-      HWY_UNROLL(16)
-      for (int row = 0; row < kRows; ++row)
-        score[row] = hn::MulAdd(hn::Set(kTag, q[row][d]), k_d, score[row]);
-    }
-    HWY_UNROLL(16)
-    for (int row = 0; row < kRows; ++row) {
-      hn::Store(hn::Mul(score[row], hn::Set(kTag, args.scale)), kTag, p[row] + lane);
-    }
-  }
-
-  float rescale[kRows];
-  for (int row = 0; row < kRows; ++row) {
-    // Keys after the query may be anything; as -inf they get weight 0, and their values are not read.
-    for (int j = num_keys; j < static_cast<int>(kLanes); ++j) p[row][j] = -__builtin_inff();
-    Vector largest = hn::Load(kTag, p[row]);
-    for (std::size_t lane = kWidth; lane < kLanes; lane += kWidth) {
-      largest = hn::Max(largest, hn::Load(kTag, p[row] + lane));
-    }
-    const float tile_max = hn::GetLane(hn::MaxOfLanes(kTag, largest));
-    const float max = tile_max > softmax[row].max ? tile_max : softmax[row].max;
-    for (std::size_t lane = 0; lane < kLanes; lane += kWidth) {
-      const Vector score = hn::Load(kTag, p[row] + lane);
-      hn::Store(exponential(kTag, hn::Sub(score, hn::Set(kTag, max))), kTag, p[row] + lane);
-    }
-    rescale[row] = hn::GetLane(exponential(Quad(), hn::Set(Quad(), softmax[row].max - max)));
-    softmax[row].sum = __builtin_fmaf(softmax[row].sum, rescale[row], sum_lanes(p[row]));
-    softmax[row].max = max;
-  }
-
-  int d = 0;
-  for (; d + static_cast<int>(kWidth) <= args.head_dim; d += static_cast<int>(kWidth)) {
-    add_values<kRows, Kv>(kTag, v, args.head_dim, num_keys, out, rescale, p, d);
-  }
-  for (; d + 4 <= args.head_dim; d += 4)
-    add_values<kRows, Kv>(Quad(), v, args.head_dim, num_keys, out, rescale, p, d);
-  for (; d < args.head_dim; ++d) {
-    add_values<kRows, Kv>(hn::CappedTag<float, 1>(), v, args.head_dim, num_keys, out, rescale, p, d);
-  }
-}
-
-template <int kRows, class Kv>
-void attend(const AttentionArgs& args) {
-  Softmax softmax[kRows];
-  int num_full_tiles = args.position[0] / kTileTokens + 1;
-  for (int row = 0; row < kRows; ++row) {
-    softmax[row] = {-__builtin_inff(), 0};
-    for (int d = 0; d < args.head_dim; ++d) args.out[row][d] = 0;
-    const int full = (args.position[row] + 1) / kTileTokens;
-    num_full_tiles = full < num_full_tiles ? full : num_full_tiles;
-  }
-  for (int tile = 0; tile < num_full_tiles; ++tile) {
-    attend_tile<kRows, Kv>(args, tile, kTileTokens, args.q, args.out, softmax);
-  }
-  // What is left differs between the rows: each goes on alone.
-  for (int row = 0; row < kRows; ++row) {
-    for (int tile = num_full_tiles; tile * kTileTokens <= args.position[row]; ++tile) {
-      const int keys = args.position[row] + 1 - tile * kTileTokens;
-      attend_tile<1, Kv>(args, tile, keys < kTileTokens ? keys : kTileTokens, args.q + row, args.out + row,
-                         softmax + row);
-    }
-    for (int d = 0; d < args.head_dim; ++d) args.out[row][d] /= softmax[row].sum;
-  }
-}
-
-template <class Kv>
-void attention_of(const AttentionArgs& args) {
-  switch (args.num_rows) {
-    case 1:
-      return attend<1, Kv>(args);
-    case 2:
-      return attend<2, Kv>(args);
-    case 3:
-      return attend<3, Kv>(args);
-    case 4:
-      return attend<4, Kv>(args);
-    case 5:
-      return attend<5, Kv>(args);
-    case 6:
-      return attend<6, Kv>(args);
-    case 7:
-      return attend<7, Kv>(args);
-    case 8:
-      return attend<8, Kv>(args);
-  }
-}
-
-void attention(const AttentionArgs& args) {
-  return args.kv_type == KvType::kF32 ? attention_of<F32>(args) : attention_of<F16>(args);
-}
-
 constexpr const char* kIsa = HWY_TARGET == HWY_AVX3 ? "avx512" : HWY_TARGET == HWY_AVX2 ? "avx2" : "neon";
 constexpr KernelTable kTable = {kIsa, gemm, attention, silu_mul};
 
@@ -548,7 +346,7 @@ const KernelTable* table() {
 }  // namespace kvasir::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif  // targets with FMA
+#endif  // KVASIR_HAS_TABLE
 
 #if HWY_ONCE
 namespace kvasir::kernels {
