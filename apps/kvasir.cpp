@@ -13,11 +13,11 @@
 #include <thread>
 
 #include "api/api_service.h"
-#include "apps/bench_cache.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/perplexity.h"
 #include "base/json.h"
+#include "bench/bench.h"
 #include "server/http_server.h"
 #include "server/version.h"
 
@@ -183,12 +183,6 @@ Status perplexity(const ModelOptions& model_options, const PerplexityOptions& op
   return Status();
 }
 
-Status bench(const ModelOptions& options) {
-  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
-  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
-  return bench_cache(loaded, *tokenizer);
-}
-
 int run(int argc, char** argv) {
   const Status dotenv = load_dotenv(".env");
   CLI::App app("Kvasir: an LLM inference server that never computes a prompt's prefix twice.", "kvasir");
@@ -199,7 +193,7 @@ int run(int argc, char** argv) {
       "working directory may set them.\nStart with: kvasir serve");
 
   // Of each command its own: a variable in the environment is read for all of them.
-  ModelOptions serve_model, generate_model, tokenize_model, logits_model, perplexity_model, bench_model;
+  ModelOptions serve_model, generate_model, tokenize_model, logits_model, perplexity_model;
   EngineOptions serve_engine, generate_engine;
   server::HttpConfig http_config;
   std::string log_level = "info";
@@ -250,11 +244,7 @@ int run(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
 
-  CLI::App* bench_command = app.add_subcommand("bench", "Measure");
-  bench_command->require_subcommand(1);
-  CLI::App* bench_cache_command = bench_command->add_subcommand(
-      "cache", "What the KV cache and the prefix cache gain: concurrent requests, shared contexts, eviction");
-  add_model_options(*bench_cache_command, bench_model);
+  const bench::Command bench = bench::add_bench(app);
 
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
 
@@ -277,8 +267,8 @@ int run(int argc, char** argv) {
     status = logits(logits_model);
   } else if (perplexity_command->parsed()) {
     status = perplexity(perplexity_model, perplexity_options);
-  } else if (bench_cache_command->parsed()) {
-    status = bench(bench_model);
+  } else if (bench.app->parsed()) {
+    status = bench.run();
   } else if (version_command->parsed()) {
     std::cout << "kvasir " << server::kVersion << '\n';
   }

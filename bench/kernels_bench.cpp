@@ -1,9 +1,8 @@
-// The matrix products of a forward pass, at TinyLlama's shapes: 512 rows against the machine's f32
-// multiply-add peak, one row against its read bandwidth; and attention at one and at 512 rows.
+// `kvasir bench kernels`: the matrix products of a forward pass, at TinyLlama's shapes: 512 rows against the
+// machine's f32 multiply-add peak, one row against its read bandwidth; and attention at one and at 512 rows.
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <memory>
 #include <numeric>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "backend/cpu_backend.h"
+#include "bench/bench.h"
 #include "bench/machine.h"
 
 namespace kvasir::bench {
@@ -99,36 +99,35 @@ void bench_attention(backend::CpuBackend& ops, MachineLimits& limits, int num_ro
              100 * gflops / limits.fma_gflops());
 }
 
-int run(int argc, char** argv) {
-  int num_threads = num_physical_cores();
-  CLI::App app("Matrix products and attention against the machine's limits");
-  app.add_option("--threads", num_threads, "Threads")->check(CLI::Range(1, 1024))->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+Status run(int num_threads) {
   ThreadPool pool(num_threads);
-  auto ops = backend::CpuBackend::create(pool);
-  if (!ops.ok()) {
-    fmt::print(stderr, "{}\n", ops.status().message());
-    return 1;
-  }
+  KVASIR_ASSIGN_OR_RETURN(const auto ops, backend::CpuBackend::create(pool));
   MachineLimits limits(pool);
-  fmt::print("{}\n\n{:<22}{:>5}{:>6}{:>12}{:>12}{:>10} {:<8}{:>7}\n", describe_machine(pool, (*ops)->isa()),
-             "", "type", "rows", "min ms", "median ms", "rate", "", "limit");
+  fmt::print("{}\n\n{:<22}{:>5}{:>6}{:>12}{:>12}{:>10} {:<8}{:>7}\n", describe_machine(pool, ops->isa()), "",
+             "type", "rows", "min ms", "median ms", "rate", "", "limit");
   for (const int num_rows : {512, 1}) {
     for (const Product& product : kProducts) {
       for (const WeightDtype dtype : {WeightDtype::kF32, WeightDtype::kBf16}) {
-        bench_linear(**ops, limits, product, dtype, num_rows, num_rows == 1 ? 15 : 5);
+        bench_linear(*ops, limits, product, dtype, num_rows, num_rows == 1 ? 15 : 5);
       }
     }
   }
-  for (const int num_rows : {1, 512}) bench_attention(**ops, limits, num_rows, 9);
+  for (const int num_rows : {1, 512}) bench_attention(*ops, limits, num_rows, 9);
   fmt::print("\nlimits: {:.0f} GFLOP/s of f32 multiply-adds, {:.1f} GB/s of reads\n", limits.fma_gflops(),
              limits.read_gbs());
-  return 0;
+  return Status();
 }
 
 }  // namespace
-}  // namespace kvasir::bench
 
-int main(int argc, char** argv) {
-  return kvasir::bench::run(argc, argv);
+Command add_kernels(CLI::App& bench) {
+  CLI::App* command =
+      bench.add_subcommand("kernels", "Matrix products and attention against the machine's limits");
+  const auto num_threads = std::make_shared<int>(num_physical_cores());  // shared by the flag and the command
+  command->add_option("--threads", *num_threads, "Threads")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  return {command, [num_threads] { return run(*num_threads); }};
 }
+
+}  // namespace kvasir::bench

@@ -1,4 +1,5 @@
-#include "apps/bench_cache.h"
+// `kvasir bench cache`: what the KV cache and the prefix cache gain, as the three tables that the README
+// quotes.
 
 #include <fmt/core.h>
 
@@ -10,8 +11,10 @@
 #include <thread>
 
 #include "api/api_service.h"
+#include "apps/loaded_model.h"
+#include "bench/bench.h"
 
-namespace kvasir {
+namespace kvasir::bench {
 namespace {
 
 using nlohmann::json;
@@ -226,13 +229,23 @@ Status Bench::eviction() {
   return Status();
 }
 
-}  // namespace
-
-Status bench_cache(const LoadedModel& loaded, const tokenizer::Tokenizer& tokenizer) {
-  Bench bench{loaded, tokenizer, {}};
+Status run(const ModelOptions& options) {
+  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
+  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
+  Bench bench{loaded, *tokenizer, {}};
   KVASIR_RETURN_IF_ERROR(bench.concurrent());
   KVASIR_RETURN_IF_ERROR(bench.prefix());
   return bench.eviction();
 }
 
-}  // namespace kvasir
+}  // namespace
+
+Command add_cache(CLI::App& bench) {
+  CLI::App* command = bench.add_subcommand(
+      "cache", "What the KV cache and the prefix cache gain: concurrent requests, shared contexts, eviction");
+  const auto options = std::make_shared<ModelOptions>();  // shared by the flags and the command
+  add_model_options(*command, *options);
+  return {command, [options] { return run(*options); }};
+}
+
+}  // namespace kvasir::bench
