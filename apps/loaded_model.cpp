@@ -1,6 +1,8 @@
 #include "apps/loaded_model.h"
 
+#include <fmt/core.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <chrono>
 
@@ -8,6 +10,12 @@ namespace kvasir {
 namespace {
 
 #include "embedded_model_files.inc"
+
+// One line that a terminal overwrites; elsewhere nothing, for the log says when the model is loaded.
+void show_progress(double share) {
+  if (isatty(STDERR_FILENO) == 0) return;
+  fmt::print(stderr, "\rconverting weights: {:3.0f}%{}", 100 * share, share < 1 ? "" : "\n");
+}
 
 }  // namespace
 
@@ -29,8 +37,12 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   spdlog::info("loading {}", files.name());
   loaded.files = std::make_unique<format::ModelFiles>(std::move(files));
   loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : num_physical_cores());
-  KVASIR_ASSIGN_OR_RETURN(const model::WeightDtype dtype, options.weight_dtype());
-  KVASIR_ASSIGN_OR_RETURN(loaded.model, model::Model::load(*loaded.files, dtype, *loaded.pool));
+  model::LoadOptions load_options;
+  KVASIR_ASSIGN_OR_RETURN(load_options.dtype, options.weight_dtype());
+  load_options.weight_cache = options.weight_cache;
+  load_options.on_progress = show_progress;
+  load_options.on_warning = [](const std::string& warning) { spdlog::warn("{}", warning); };
+  KVASIR_ASSIGN_OR_RETURN(loaded.model, model::Model::load(*loaded.files, load_options, *loaded.pool));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   spdlog::info("loaded {} in {:.2f} s: {} layers, context {}, {} threads", loaded.files->name(),
                elapsed.count(), loaded.model->config().num_layers,

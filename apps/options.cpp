@@ -10,6 +10,11 @@
 namespace kvasir {
 namespace {
 
+constexpr std::pair<const char*, model::WeightDtype> kDtypes[] = {
+    {"auto", model::WeightDtype::kAuto}, {"f32", model::WeightDtype::kF32},
+    {"f16", model::WeightDtype::kF16},   {"bf16", model::WeightDtype::kBf16},
+    {"q8_0", model::WeightDtype::kQ8_0}, {"q4_0", model::WeightDtype::kQ4_0}};
+
 // A flag with its variable: --kv-cache-memory and KVASIR_KV_CACHE_MEMORY.
 template <typename T>
 CLI::Option* add(CLI::App& command, const std::string& flag, T& value, const std::string& help) {
@@ -35,10 +40,10 @@ bool is_name(const std::string& text) {
 }  // namespace
 
 Result<model::WeightDtype> ModelOptions::weight_dtype() const {
-  if (dtype == "auto") return model::WeightDtype::kAuto;
-  if (dtype == "f32") return model::WeightDtype::kF32;
-  if (dtype == "f16") return model::WeightDtype::kF16;
-  return model::WeightDtype::kBf16;  // the flag has checked the name
+  for (const auto& [name, value] : kDtypes) {
+    if (name == dtype) return value;
+  }
+  return error(StatusCode::kInvalidArgument, "--dtype: unknown type '{}'", dtype);
 }
 
 Result<engine::EngineConfig> EngineOptions::engine_config() const {
@@ -63,9 +68,17 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add(command, "--threads", options.threads, "Threads that compute; 0: as many as there are physical cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  add(command, "--dtype", options.dtype, "Type of the weights in memory: auto (as stored), f32, f16, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))
+  std::vector<std::string> names;
+  for (const auto& [name, value] : kDtypes) names.emplace_back(name);
+  add(command, "--dtype", options.dtype,
+      "Type of the weights in memory; auto: q8_0 for models of more than 100 million weights, as stored for "
+      "smaller "
+      "ones")
+      ->check(CLI::IsMember(names))
       ->capture_default_str();
+  add(command, "--weight-cache", options.weight_cache,
+      "Folder in which converted weights are kept, so that the next start need not convert them; off by "
+      "default");
 }
 
 void add_engine_options(CLI::App& command, EngineOptions& options) {

@@ -19,6 +19,7 @@ struct ModelOptions {
   std::string model;  // a folder; empty: the embedded model
   int threads = 0;    // 0: the physical cores that this process may use
   std::string dtype = "auto";
+  std::string weight_cache;  // a folder; empty: none
 
   Result<model::WeightDtype> weight_dtype() const;
 };

@@ -63,7 +63,7 @@ void bench_linear(backend::CpuBackend& ops, MachineLimits& limits, const Product
   std::size_t next = 0;
   const Times times = measure(limits, num_runs, [&] {
     const Matrix w = {copies[next++ % num_copies].get(), dtype, product.rows, product.columns};
-    ops.linear(x.data(), num_rows, w, nullptr, y.data());
+    ops.linear(x.data(), num_rows, {{&w, nullptr, y.data()}});
   });
   const bool reads = num_rows == 1;
   const double amount = reads ? static_cast<double>(bytes) : 2.0 * static_cast<double>(count) * num_rows;

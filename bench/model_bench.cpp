@@ -49,7 +49,7 @@ Status run(const Options& options) {
   const format::ModelFiles::MemoryFile files_in_memory[] = {{"config.json", std::as_bytes(std::span(config))},
                                                             {"model.safetensors", weights}};
   format::ModelFiles files = format::ModelFiles::from_memory("random", files_in_memory);
-  KVASIR_ASSIGN_OR_RETURN(const auto loaded, model::Model::load(files, model::WeightDtype::kAuto, pool));
+  KVASIR_ASSIGN_OR_RETURN(const auto loaded, model::Model::load(files, {model::WeightDtype::kAuto}, pool));
   model::Model& model = *loaded;
   const auto [layer_weights, output_weights] = num_multiplied(model.config());
   fmt::print("{}: {:.0f}M weights in {}, {} MB\n", options.shape,

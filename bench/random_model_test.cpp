@@ -71,7 +71,7 @@ TEST(MakeModel, WritesAModelThatCanBeServed) {
   auto files = format::ModelFiles::open(folder.string());
   ASSERT_TRUE(files.ok());
   ThreadPool pool(2);
-  const auto model = model::Model::load(*files, model::WeightDtype::kAuto, pool);
+  const auto model = model::Model::load(*files, {model::WeightDtype::kAuto}, pool);
   ASSERT_TRUE(model.ok()) << model.status().message();
   EXPECT_EQ((*model)->config().eos_token_ids, std::vector<TokenId>{kEndToken});
 

@@ -11,6 +11,7 @@
 #include <semaphore>
 #include <thread>
 
+#include "backend/cpu_backend.h"
 #include "engine/engine.h"
 #include "engine/sampler.h"
 #include "tests/shared_data.h"
@@ -70,13 +71,13 @@ struct LoadedModel {
   std::unique_ptr<model::Model> model;
 };
 
-LoadedModel load(const std::filesystem::path& folder, int num_threads) {
+LoadedModel load(const std::filesystem::path& folder, model::WeightDtype dtype, int num_threads) {
   LoadedModel loaded;
   loaded.pool = std::make_unique<ThreadPool>(num_threads);
   auto files = format::ModelFiles::open(folder.string());
   EXPECT_TRUE(files.ok()) << files.status().message();
   loaded.files = std::make_unique<format::ModelFiles>(std::move(*files));
-  auto model = model::Model::load(*loaded.files, model::WeightDtype::kAuto, *loaded.pool);
+  auto model = model::Model::load(*loaded.files, {dtype}, *loaded.pool);
   EXPECT_TRUE(model.ok()) << model.status().message();
   loaded.model = std::move(*model);
   return loaded;
@@ -209,9 +210,9 @@ EngineStats expect_as_alone(model::Model& model, model::Model& reference, const 
   return stats;
 }
 
-void expect_same_tokens_in_any_traffic(const std::filesystem::path& folder, int rounds,
-                                       int requests_per_round) {
-  LoadedModel models[2] = {load(folder, 1), load(folder, 2)};
+void expect_same_tokens_in_any_traffic(const std::filesystem::path& folder, model::WeightDtype dtype,
+                                       int rounds, int requests_per_round) {
+  LoadedModel models[2] = {load(folder, dtype, 1), load(folder, dtype, 2)};
   if (::testing::Test::HasFailure()) return;
   EngineStats total;
   std::mt19937 random(1);
@@ -248,11 +249,34 @@ void expect_same_tokens_in_any_traffic(const std::filesystem::path& folder, int 
 TEST(EngineProperty, SameTokensInAnyTrafficOnStories260K) {
   const auto folder = kvasir::testing::shared_data_dir() / "models/stories260K";
   KVASIR_REQUIRE_SHARED_DATA("models/stories260K");
-  expect_same_tokens_in_any_traffic(folder, 22, 100);
+  expect_same_tokens_in_any_traffic(folder, model::WeightDtype::kAuto, 22, 100);
 }
 
 TEST(EngineProperty, SameTokensInAnyTrafficOnARandomModel) {
-  expect_same_tokens_in_any_traffic(kvasir::testing::test_data_dir() / "models/llama-gqa", 12, 60);
+  expect_same_tokens_in_any_traffic(kvasir::testing::test_data_dir() / "models/llama-gqa",
+                                    model::WeightDtype::kAuto, 12, 60);
+}
+
+// On every instruction set that this machine has.
+void expect_same_tokens_quantized(model::WeightDtype dtype, int rounds) {
+  const auto folder = kvasir::testing::shared_data_dir() / "models/stories260K";
+  KVASIR_REQUIRE_SHARED_DATA("models/stories260K");
+  for (const char* isa : {"neondot", "avx2", "avxvnni", "avx512vnni", "amx"}) {
+    setenv("KVASIR_ISA", isa, 1);
+    ThreadPool pool(1);
+    if (!backend::CpuBackend::create(pool).ok()) continue;
+    SCOPED_TRACE(isa);
+    expect_same_tokens_in_any_traffic(folder, dtype, rounds, 100);
+  }
+  unsetenv("KVASIR_ISA");
+}
+
+TEST(EngineProperty, SameTokensInAnyTrafficWithWeightsOf8Bits) {
+  expect_same_tokens_quantized(model::WeightDtype::kQ8_0, 12);
+}
+
+TEST(EngineProperty, SameTokensInAnyTrafficWithWeightsOf4Bits) {
+  expect_same_tokens_quantized(model::WeightDtype::kQ4_0, 12);
 }
 
 }  // namespace

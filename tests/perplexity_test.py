@@ -31,6 +31,8 @@ TIMEOUT_SECONDS = 300
 BOUNDS = {
     "f16": 0.0005,
     "bf16": 0.005,
+    "q8_0": 0.005,
+    "q4_0": 0.08,
 }
 # model_test holds f32 logits to within 1e-4 of the reference, so a log-softmax is within 2e-4, and so is the mean of them.
 REFERENCE_TOLERANCE = 2e-4

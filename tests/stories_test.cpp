@@ -38,7 +38,7 @@ TEST(Stories, ContinueAsTheReferenceDoes) {
   ThreadPool pool(2);
   auto files = format::ModelFiles::open(folder.string());
   ASSERT_TRUE(files.ok());
-  auto model = model::Model::load(*files, model::WeightDtype::kAuto, pool);
+  auto model = model::Model::load(*files, {model::WeightDtype::kAuto}, pool);
   ASSERT_TRUE(model.ok()) << model.status().message();
   auto tokenizer = tokenizer::Tokenizer::from_json("tokenizer.json", read_text(folder / "tokenizer.json"));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 
-#include "base/check.h"
+#include "backend/for_pieces.h"
 #include "kernels/float_formats.h"
 #include "kernels/kernels.h"
 
@@ -13,47 +12,7 @@ namespace kvasir::backend {
 namespace {
 
 constexpr int kLanes = 16;
-// Rows from which the kernel copies blocks of w; its columns are then best cut at multiples of its blocks.
-constexpr int kManyRows = 12;
-constexpr int kColumnGrain = 16;
-constexpr int kBlockedColumnGrain = 48;
 constexpr int kRowGrain = 16;
-// Elements of a loop without rows are handed out in pieces.
-constexpr std::size_t kPieceElements = 4096;
-
-kernels::WeightType kernel_type(WeightDtype dtype) {
-  switch (dtype) {
-    case WeightDtype::kF32:
-      return kernels::WeightType::kF32;
-    case WeightDtype::kF16:
-      return kernels::WeightType::kF16;
-    case WeightDtype::kBf16:
-      return kernels::WeightType::kBf16;
-  }
-  return kernels::WeightType::kF32;
-}
-
-float load(const std::byte* from, WeightDtype dtype) {
-  if (dtype == WeightDtype::kF32) {
-    float value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-  }
-  std::uint16_t bits;
-  std::memcpy(&bits, from, sizeof bits);
-  return dtype == WeightDtype::kF16 ? kernels::f16_to_f32(bits) : kernels::bf16_to_f32(bits);
-}
-
-void store(float value, std::byte* to, WeightDtype dtype) {
-  if (dtype == WeightDtype::kF32) {
-    std::memcpy(to, &value, sizeof value);
-    return;
-  }
-  const std::uint16_t bits =
-      dtype == WeightDtype::kF16 ? kernels::f32_to_f16(value) : kernels::f32_to_bf16(value);
-  std::memcpy(to, &bits, sizeof bits);
-}
-
 // Where one layer's K and V lie in a block, in bytes.
 struct LayerPlace {
   LayerPlace(const KvLayout& layout, int layer)
@@ -90,32 +49,7 @@ float mean_of_squares(const float* x, int count) {
   return lanes[0] / static_cast<float>(count);
 }
 
-// Calls task(begin, end) over [0, count), which may be more than an int holds.
-template <typename Task>
-void for_pieces(ThreadPool& pool, std::size_t count, const Task& task) {
-  const std::size_t num_pieces = (count + kPieceElements - 1) / kPieceElements;
-  pool.parallel_for(static_cast<int>(num_pieces), 1, [&](int begin, int end, int) {
-    task(begin * kPieceElements, std::min(count, end * kPieceElements));
-  });
-}
-
 }  // namespace
-
-std::size_t element_bytes(WeightDtype dtype) {
-  return dtype == WeightDtype::kF32 ? 4 : 2;
-}
-
-void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,
-             ThreadPool& pool) {
-  const auto* from = static_cast<const std::byte*>(src);
-  auto* to = static_cast<std::byte*>(dst);
-  for_pieces(pool, count, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      store(load(from + i * element_bytes(src_dtype), src_dtype), to + i * element_bytes(dst_dtype),
-            dst_dtype);
-    }
-  });
-}
 
 // Rows of neighbouring tokens and heads that read the same keys: one call of the attention kernel.
 struct CpuBackend::AttentionItem {
@@ -150,14 +84,9 @@ const char* CpuBackend::isa() const {
 }
 
 void CpuBackend::embed(const Matrix& table, std::span<const TokenId> tokens, float* out) {
-  const std::size_t row_bytes = table.columns * element_bytes(table.dtype);
   pool_.parallel_for(static_cast<int>(tokens.size()), kRowGrain, [&](int begin, int end, int) {
-    for (int i = begin; i < end; ++i) {
-      const auto* row =
-          static_cast<const std::byte*>(table.data) + static_cast<std::size_t>(tokens[i]) * row_bytes;
-      float* to = out + static_cast<std::size_t>(i) * table.columns;
-      for (int c = 0; c < table.columns; ++c) to[c] = load(row + c * element_bytes(table.dtype), table.dtype);
-    }
+    for (int i = begin; i < end; ++i)
+      read_row(table, tokens[i], out + static_cast<std::size_t>(i) * table.columns);
   });
 }
 
@@ -168,26 +97,6 @@ void CpuBackend::rms_norm(const float* x, int rows, int columns, const float* we
       const float scale = 1.0f / std::sqrt(mean_of_squares(in, columns) + eps);
       for (int c = 0; c < columns; ++c) out[row * columns + c] = in[c] * scale * weight[c];
     }
-  });
-}
-
-void CpuBackend::linear(const float* x, int rows, const Matrix& w, const float* bias, float* y) {
-  const int grain = rows < kManyRows ? kColumnGrain : kBlockedColumnGrain;
-  const std::size_t row_bytes = w.columns * element_bytes(w.dtype);
-  pool_.parallel_for(w.rows, grain, [&](int begin, int end, int worker) {
-    kernels::GemmArgs args;
-    args.x = x;
-    args.x_stride = w.columns;
-    args.w = static_cast<const std::byte*>(w.data) + begin * row_bytes;
-    args.w_type = kernel_type(w.dtype);
-    args.bias = bias == nullptr ? nullptr : bias + begin;
-    args.y = y + begin;
-    args.y_stride = w.rows;
-    args.m = rows;
-    args.n = end - begin;
-    args.k = w.columns;
-    args.scratch = gemm_scratch_[worker];
-    kernels_.gemm(args);
   });
 }
 

@@ -8,11 +8,14 @@
 // Activations are row-major float arrays, one row for each token of the step.
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "backend/aligned_bytes.h"
 #include "backend/kv_pool.h"
+#include "backend/matrix.h"
 #include "base/ids.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -23,22 +26,12 @@ struct KernelTable;
 
 namespace kvasir::backend {
 
-enum class WeightDtype { kF32, kF16, kBf16 };
-
-// Bytes of one element.
-std::size_t element_bytes(WeightDtype dtype);
-
-// A weight as it lies in its file: (rows, columns), row-major, aligned to its element. Does not own the data.
-struct Matrix {
-  const void* data = nullptr;
-  WeightDtype dtype = WeightDtype::kF32;
-  int rows = 0;
-  int columns = 0;
+// One of several products with the same x: y (rows, w.rows) = x w^T + bias.
+struct Projection {
+  const Matrix* w;
+  const float* bias;  // (w.rows) or null
+  float* y;
 };
-
-// dst[i] = src[i] in another format; rounds to nearest, ties to even. `src` may be misaligned.
-void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,
-             ThreadPool& pool);
 
 // Rows of a step that are neighbouring tokens of one sequence, and that one's blocks.
 struct RowRun {
@@ -69,8 +62,8 @@ class CpuBackend {
   // out (rows, columns) = x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich 2019). out may be x.
   void rms_norm(const float* x, int rows, int columns, const float* weight, float eps, float* out);
 
-  // y (rows, w.rows) = x (rows, w.columns) w^T + bias; bias (w.rows) or null.
-  void linear(const float* x, int rows, const Matrix& w, const float* bias, float* y);
+  // All projections of x (rows, columns). Requires: every w has that many columns.
+  void linear(const float* x, int rows, std::initializer_list<Projection> projections);
 
   // Rotates each head's pairs (i, i + head_dim / 2) by the angles of its row's position (Su et al. 2021), in
   // place. x: (rows, num_heads, head_dim); positions: (rows), each in the table.
@@ -94,11 +87,15 @@ class CpuBackend {
  private:
   struct AttentionItem;
   CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels);
+  void multiply(const float* x, int rows, std::span<const Projection> projections);
+  void multiply_columns(const float* x, int rows, const Projection& projection, int from, int to, int worker);
+  void quantize(const float* x, int rows, int k, WeightDtype w_dtype);
 
   ThreadPool& pool_;
   const kernels::KernelTable& kernels_;
   std::unique_ptr<float[]> scratch_memory_;
   std::vector<float*> gemm_scratch_;              // one for each worker, 64-byte aligned
+  AlignedBytes quantized_x_;                      // rows for the weights of the current product
   std::vector<AttentionItem> attention_items_;    // reused by each call
   std::vector<const std::byte*> block_pointers_;  // the same
 };

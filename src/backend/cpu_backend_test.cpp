@@ -106,7 +106,7 @@ TEST(CpuBackend, LinearGivesTheSameBitsWithAnyNumberOfThreadsAndRows) {
   const std::vector<float> w = random_floats(kOutputs * kColumns, 7), bias = random_floats(kOutputs, 8);
   const Matrix matrix = {w.data(), WeightDtype::kF32, kOutputs, kColumns};
   std::vector<float> expected(kMaxRows * kOutputs);
-  one->linear(x.data(), kMaxRows, matrix, bias.data(), expected.data());
+  one->linear(x.data(), kMaxRows, {{&matrix, bias.data(), expected.data()}});
   for (int i = 0; i < kOutputs; ++i) {
     double sum = bias[i];
     for (int c = 0; c < kColumns; ++c) sum += 1.0 * x[c] * w[i * kColumns + c];
@@ -114,8 +114,63 @@ TEST(CpuBackend, LinearGivesTheSameBitsWithAnyNumberOfThreadsAndRows) {
   }
   for (const int rows : {1, 5, 12, kMaxRows}) {
     std::vector<float> y(rows * kOutputs);
-    three->linear(x.data(), rows, matrix, bias.data(), y.data());
+    three->linear(x.data(), rows, {{&matrix, bias.data(), y.data()}});
     EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0) << rows;
+  }
+}
+
+// Products of one x with matrices of all kinds at once: each is what it is alone.
+TEST(CpuBackend, SeveralProjectionsGiveTheBitsOfEachAlone) {
+  Cpu one(1), three(3);
+  constexpr int kColumns = 172, kRows = 9;
+  const std::vector<float> x = random_floats(kRows * kColumns, 31), w = random_floats(500 * kColumns, 32);
+  const std::pair<WeightDtype, int> shapes[] = {{WeightDtype::kQ8_0, 70},
+                                                {WeightDtype::kQ8_0, 1},
+                                                {WeightDtype::kQ4_0, 333},
+                                                {WeightDtype::kF32, 40},
+                                                {WeightDtype::kQ8_0, 64}};
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<Matrix> matrices;
+  std::vector<std::vector<float>> y, expected;
+  for (const auto& [dtype, rows] : shapes) {
+    memory.emplace_back(matrix_bytes(dtype, rows, kColumns) + 64);
+    void* begin = memory.back().data();
+    std::size_t room = memory.back().size();
+    auto* data = static_cast<std::byte*>(std::align(64, 1, begin, room));
+    convert_rows(w.data(), WeightDtype::kF32, data, dtype, rows, kColumns, 0, rows);
+    matrices.push_back({data, dtype, rows, kColumns});
+    y.emplace_back(kRows * rows);
+    expected.emplace_back(kRows * rows);
+    one->linear(x.data(), kRows, {{&matrices.back(), nullptr, expected.back().data()}});
+  }
+  three->linear(x.data(), kRows,
+                {{&matrices[0], nullptr, y[0].data()},
+                 {&matrices[1], nullptr, y[1].data()},
+                 {&matrices[2], nullptr, y[2].data()},
+                 {&matrices[3], nullptr, y[3].data()},
+                 {&matrices[4], nullptr, y[4].data()}});
+  EXPECT_EQ(y, expected);
+}
+
+// A row that is read back is near what was put in, in every form.
+TEST(Matrix, RowsAreReadBackAsTheyWereConverted) {
+  constexpr int kRows = 37, kColumns = 50;
+  const std::vector<float> w = random_floats(kRows * kColumns, 33);
+  for (const auto& [dtype, tolerance] : {std::pair(WeightDtype::kF32, 0.0f),
+                                         {WeightDtype::kF16, 0.001f},
+                                         {WeightDtype::kBf16, 0.005f},
+                                         {WeightDtype::kQ8_0, 0.006f},
+                                         {WeightDtype::kQ4_0, 0.14f}}) {
+    std::vector<std::byte> whole(matrix_bytes(dtype, kRows, kColumns)), pieces(whole.size());
+    convert_rows(w.data(), WeightDtype::kF32, whole.data(), dtype, kRows, kColumns, 0, kRows);
+    convert_rows(w.data(), WeightDtype::kF32, pieces.data(), dtype, kRows, kColumns, 32, kRows);
+    convert_rows(w.data(), WeightDtype::kF32, pieces.data(), dtype, kRows, kColumns, 0, 32);
+    EXPECT_EQ(whole, pieces);
+    std::vector<float> row(kColumns);
+    for (int i = 0; i < kRows; ++i) {
+      read_row({whole.data(), dtype, kRows, kColumns}, i, row.data());
+      for (int c = 0; c < kColumns; ++c) EXPECT_NEAR(row[c], w[i * kColumns + c], tolerance);
+    }
   }
 }
 

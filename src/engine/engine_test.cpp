@@ -18,7 +18,7 @@ class EngineTest : public ::testing::Test {
     auto files = format::ModelFiles::open((kvasir::testing::test_data_dir() / "models/llama-gqa").string());
     EXPECT_TRUE(files.ok());
     files_ = std::make_unique<format::ModelFiles>(std::move(*files));
-    auto model = model::Model::load(*files_, model::WeightDtype::kAuto, pool_);
+    auto model = model::Model::load(*files_, {model::WeightDtype::kAuto}, pool_);
     EXPECT_TRUE(model.ok()) << model.status().message();
     model_ = std::move(*model);
     config_.kv_cache_memory = 4 << 20;

@@ -32,6 +32,13 @@ Result<FileMap> FileMap::open(const std::string& path) {
   return result;
 }
 
+void FileMap::release(std::span<const std::byte> part) const {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t offset = part.data() - bytes_.data();
+  const std::size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
+  if (begin < end) ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
+}
+
 FileMap::FileMap(FileMap&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
 
 FileMap& FileMap::operator=(FileMap&& other) noexcept {

@@ -21,6 +21,10 @@ class FileMap {
   // Valid as long as this map, wherever it has been moved to.
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Gives back the memory of the whole pages in `part` of the bytes; when they are read again they come from
+  // the file again. Any thread.
+  void release(std::span<const std::byte> part) const;
+
  private:
   explicit FileMap(std::span<const std::byte> bytes) : bytes_(bytes) {}
 

@@ -54,6 +54,13 @@ Result<std::span<const std::byte>> ModelFiles::read(std::string_view file) {
   return bytes_.emplace(file, place->second.bytes()).first->second;
 }
 
+void ModelFiles::release(std::span<const std::byte> part) const {
+  for (const auto& [name, map] : maps_) {
+    const std::span<const std::byte> all = map.bytes();
+    if (part.data() >= all.data() && part.data() < all.data() + all.size()) return map.release(part);
+  }
+}
+
 Result<nlohmann::json> ModelFiles::read_json(std::string_view file) {
   KVASIR_ASSIGN_OR_RETURN(const auto bytes, read(file));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());

@@ -40,6 +40,10 @@ class ModelFiles {
   // Errors: kNotFound, kIo; kInvalidArgument when `file` is not a plain name (a path could leave the folder).
   Result<std::span<const std::byte>> read(std::string_view file);
 
+  // Says that a part of a file's bytes will not be read soon, so that its memory can be had. No effect on
+  // files in memory. Any thread, but not at the same time as read().
+  void release(std::span<const std::byte> part) const;
+
   // The JSON object in `file`. Errors: those of read(); kCorrupt when it is not a JSON object.
   Result<nlohmann::json> read_json(std::string_view file);
 

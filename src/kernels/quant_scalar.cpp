@@ -13,6 +13,9 @@ namespace kvasir::kernels {
 namespace {
 
 constexpr std::size_t kQuads = kGroupSize / 4;
+// Steps that are tried for a group of 4 bits: extreme / -(8 + first + step * i).
+constexpr int kNumSteps4 = 9;
+constexpr float kFirstStep4 = -1.0f, kStep4 = 0.25f;
 
 int offset_of(QuantType type) {
   return type == QuantType::kQ8_0 ? 128 : 8;
@@ -32,24 +35,60 @@ int round_within(float value, int least, int most) {
   return static_cast<int>(value < 0 ? value - 0.5f : value + 0.5f);  // halves away from zero
 }
 
-// Weights of a group as integers with their offset, and the group's scale.
-std::uint16_t quantize_group(const float* w, std::size_t count, QuantType type, std::uint8_t* out) {
+// Rounds a group to integers with their offset; returns its scale.
+std::uint16_t quantize_group_8(const float* w, std::size_t count, std::uint8_t* out) {
+  float largest = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (std::isnan(w[i])) largest = w[i];
+    if (std::abs(w[i]) > largest) largest = std::abs(w[i]);
+  }
+  const float scale = largest / 127.0f;
+  const float inverse = scale != 0 ? 1.0f / scale : 0;
+  for (std::size_t i = 0; i < kGroupSize; ++i) {
+    const float value = i < count ? w[i] * inverse : 0;
+    out[i] = static_cast<std::uint8_t>(round_within(value, -127, 127) + 128);
+  }
+  return f32_to_f16(scale);
+}
+
+// The same for 4 bits, where the rounding matters more: of several steps near extreme / -8 the one is taken
+// that, with the best scale for the integers it gives, is nearest to the group in the sense of least squares.
+std::uint16_t quantize_group_4(const float* w, std::size_t count, std::uint8_t* out) {
   float extreme = 0;  // the value of the largest magnitude
   for (std::size_t i = 0; i < count; ++i) {
     if (std::abs(w[i]) > std::abs(extreme) || std::isnan(w[i])) extreme = w[i];
     if (std::isnan(extreme)) break;
   }
-  const float scale = type == QuantType::kQ8_0 ? std::abs(extreme) / 127.0f : extreme / -8.0f;
-  const float inverse = scale != 0 ? 1.0f / scale : 0;
-  const int offset = offset_of(type);
-  for (std::size_t i = 0; i < kGroupSize; ++i) {
-    const float value = i < count ? w[i] * inverse : 0;
-    // GGUF's reference rounds halves of q4_0 up, those of q8_0 away from zero.
-    const int q = type == QuantType::kQ8_0 ? round_within(value, -127, 127) + offset
-                                           : round_within(std::floor(value + 8.5f), 0, 15);
-    out[i] = static_cast<std::uint8_t>(q);
+  float values[kGroupSize] = {};
+  std::copy_n(w, count, values);
+  float best_gain = -1, best_scale = extreme / -8.0f;
+  float best[kGroupSize] = {};
+  if (std::abs(extreme) >= kSmallestGroupMaximum && std::abs(extreme) < INFINITY) {
+    for (int step = 0; step < kNumSteps4; ++step) {
+      const float inverse = -(8.0f + kFirstStep4 + kStep4 * static_cast<float>(step)) / extreme;
+      float q[kGroupSize], dot = 0, norm = 0;
+      for (std::size_t i = 0; i < kGroupSize; ++i) {
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
+        const float rounded = values[i] * inverse + 12582912.0f - 12582912.0f;
+        q[i] = std::min(std::max(rounded, -8.0f), 7.0f);
+      }
+      for (std::size_t i = 0; i < kGroupSize; ++i) dot += q[i] * values[i];
+      for (std::size_t i = 0; i < kGroupSize; ++i) norm += q[i] * q[i];
+      // The squared distance to the group is its squared length less dot^2 / norm.
+      const float gain = dot * dot / norm;
+      if (gain > best_gain) {
+        best_gain = gain;
+        best_scale = dot / norm;
+        std::copy_n(q, kGroupSize, best);
+      }
+    }
   }
-  return f32_to_f16(scale);
+  for (std::size_t i = 0; i < kGroupSize; ++i) out[i] = static_cast<std::uint8_t>(best[i] + 8.0f);
+  return f32_to_f16(best_scale);
+}
+
+std::uint16_t quantize_group(const float* w, std::size_t count, QuantType type, std::uint8_t* out) {
+  return type == QuantType::kQ8_0 ? quantize_group_8(w, count, out) : quantize_group_4(w, count, out);
 }
 
 // The weight of one column at one k, without its scale.

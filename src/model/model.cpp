@@ -11,165 +11,12 @@
 #include "backend/cpu_backend.h"
 #include "base/check.h"
 #include "format/safetensors.h"
+#include "model/weights.h"
 
 namespace kvasir::model {
 namespace {
 
-using backend::Matrix;
-using format::TensorInfo;
 using format::TensorMap;
-
-struct Layer {
-  std::vector<float> attention_norm, mlp_norm;  // (hidden_size)
-  Matrix wq, wk, wv, wo;              // (num_heads * head_dim, hidden), (num_kv_heads * head_dim, hidden)
-  Matrix gate, up, down;              // (intermediate, hidden), (hidden, intermediate)
-  std::vector<float> bq, bk, bv, bo;  // empty without attention_bias
-  std::vector<float> gate_bias, up_bias, down_bias;
-};
-
-struct Weights {
-  Matrix embedding;  // (vocab_size, hidden)
-  std::vector<Layer> layers;
-  std::vector<float> norm;                              // (hidden)
-  Matrix output;                                        // (vocab_size, hidden); the embedding when tied
-  std::vector<std::unique_ptr<std::byte[]>> converted;  // what is not used as it lies in its file
-};
-
-std::optional<backend::WeightDtype> as_weight_dtype(format::TensorDtype dtype) {
-  switch (dtype) {
-    case format::TensorDtype::kF32:
-      return backend::WeightDtype::kF32;
-    case format::TensorDtype::kF16:
-      return backend::WeightDtype::kF16;
-    case format::TensorDtype::kBf16:
-      return backend::WeightDtype::kBf16;
-    case format::TensorDtype::kOther:
-      return std::nullopt;
-  }
-  return std::nullopt;
-}
-
-backend::WeightDtype target_dtype(WeightDtype wanted, backend::WeightDtype stored) {
-  switch (wanted) {
-    case WeightDtype::kAuto:
-      return stored;
-    case WeightDtype::kF32:
-      return backend::WeightDtype::kF32;
-    case WeightDtype::kF16:
-      return backend::WeightDtype::kF16;
-    case WeightDtype::kBf16:
-      return backend::WeightDtype::kBf16;
-  }
-  return stored;
-}
-
-bool is_aligned(const void* data, std::size_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(data) % bytes == 0;
-}
-
-// Takes tensors from a file's map, checked against the shapes that the config calls for.
-class WeightReader {
- public:
-  WeightReader(const std::string& name, const TensorMap& tensors, WeightDtype dtype, ThreadPool& pool,
-               std::vector<std::unique_ptr<std::byte[]>>& converted)
-      : name_(name), tensors_(tensors), dtype_(dtype), pool_(pool), converted_(converted) {}
-
-  Status read(const std::string& tensor, int rows, int columns, Matrix& out) {
-    KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {rows, columns}));
-    const backend::WeightDtype stored = *as_weight_dtype(info->dtype);
-    const backend::WeightDtype target = target_dtype(dtype_, stored);
-    out = {info->data.data(), target, rows, columns};
-    if (target == stored && is_aligned(out.data, backend::element_bytes(stored))) return Status();
-    const std::size_t count = std::size_t(rows) * columns;
-    converted_.push_back(std::make_unique_for_overwrite<std::byte[]>(count * backend::element_bytes(target)));
-    backend::convert(info->data.data(), stored, converted_.back().get(), target, count, pool_);
-    out.data = converted_.back().get();
-    return Status();
-  }
-
-  // A norm's weight or a bias: always f32.
-  Status read(const std::string& tensor, int count, std::vector<float>& out) {
-    KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {count}));
-    out.resize(count);
-    backend::convert(info->data.data(), *as_weight_dtype(info->dtype), out.data(), backend::WeightDtype::kF32,
-                     count, pool_);
-    return Status();
-  }
-
- private:
-  Result<const TensorInfo*> find(const std::string& tensor, const std::vector<std::int64_t>& shape) const {
-    const auto found = tensors_.find(tensor);
-    if (found == tensors_.end()) {
-      return error(StatusCode::kCorrupt, "{}: tensor '{}' is missing; config.json calls for one of shape {}",
-                   name_, tensor, show(shape));
-    }
-    const TensorInfo& info = found->second;
-    if (info.shape != shape) {
-      return error(StatusCode::kCorrupt, "{}: tensor '{}': shape {}, expected {} by config.json", info.file,
-                   tensor, show(info.shape), show(shape));
-    }
-    if (!as_weight_dtype(info.dtype)) {
-      return error(StatusCode::kUnsupported, "{}: tensor '{}': dtype {}, supported are F32, F16 and BF16",
-                   info.file, tensor, info.dtype_name);
-    }
-    return &info;
-  }
-
-  static std::string show(const std::vector<std::int64_t>& shape) {
-    return fmt::format("[{}]", fmt::join(shape, ","));
-  }
-
-  const std::string& name_;
-  const TensorMap& tensors_;
-  const WeightDtype dtype_;
-  ThreadPool& pool_;
-  std::vector<std::unique_ptr<std::byte[]>>& converted_;
-};
-
-Result<Weights> read_weights(const std::string& name, const TensorMap& tensors, const ModelConfig& config,
-                             WeightDtype dtype, ThreadPool& pool) {
-  Weights weights;
-  WeightReader reader(name, tensors, dtype, pool, weights.converted);
-  const int hidden = config.hidden_size;
-  const int q_size = config.num_heads * config.head_dim;
-  const int kv_size = config.num_kv_heads * config.head_dim;
-  KVASIR_RETURN_IF_ERROR(
-      reader.read("model.embed_tokens.weight", config.vocab_size, hidden, weights.embedding));
-  KVASIR_RETURN_IF_ERROR(reader.read("model.norm.weight", hidden, weights.norm));
-  weights.output = weights.embedding;
-  if (!config.tie_word_embeddings) {
-    KVASIR_RETURN_IF_ERROR(reader.read("lm_head.weight", config.vocab_size, hidden, weights.output));
-  }
-  for (int i = 0; i < config.num_layers; ++i) {
-    const std::string prefix = fmt::format("model.layers.{}.", i);
-    const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-    Layer layer;
-    KVASIR_RETURN_IF_ERROR(reader.read(prefix + "input_layernorm.weight", hidden, layer.attention_norm));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "q_proj.weight", q_size, hidden, layer.wq));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "k_proj.weight", kv_size, hidden, layer.wk));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "v_proj.weight", kv_size, hidden, layer.wv));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "o_proj.weight", hidden, q_size, layer.wo));
-    if (config.attention_bias) {
-      KVASIR_RETURN_IF_ERROR(reader.read(attention + "q_proj.bias", q_size, layer.bq));
-      KVASIR_RETURN_IF_ERROR(reader.read(attention + "k_proj.bias", kv_size, layer.bk));
-      KVASIR_RETURN_IF_ERROR(reader.read(attention + "v_proj.bias", kv_size, layer.bv));
-      KVASIR_RETURN_IF_ERROR(reader.read(attention + "o_proj.bias", hidden, layer.bo));
-    }
-    KVASIR_RETURN_IF_ERROR(reader.read(prefix + "post_attention_layernorm.weight", hidden, layer.mlp_norm));
-    KVASIR_RETURN_IF_ERROR(
-        reader.read(mlp + "gate_proj.weight", config.intermediate_size, hidden, layer.gate));
-    KVASIR_RETURN_IF_ERROR(reader.read(mlp + "up_proj.weight", config.intermediate_size, hidden, layer.up));
-    KVASIR_RETURN_IF_ERROR(
-        reader.read(mlp + "down_proj.weight", hidden, config.intermediate_size, layer.down));
-    if (config.mlp_bias) {
-      KVASIR_RETURN_IF_ERROR(reader.read(mlp + "gate_proj.bias", config.intermediate_size, layer.gate_bias));
-      KVASIR_RETURN_IF_ERROR(reader.read(mlp + "up_proj.bias", config.intermediate_size, layer.up_bias));
-      KVASIR_RETURN_IF_ERROR(reader.read(mlp + "down_proj.bias", hidden, layer.down_bias));
-    }
-    weights.layers.push_back(std::move(layer));
-  }
-  return weights;
-}
 
 // The angle per position of each pair of dimensions, in f32 as transformers computes it.
 std::vector<float> rope_frequencies(const ModelConfig& config) {
@@ -261,14 +108,16 @@ struct Model::Impl {
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Model::~Model() = default;
 
-Result<std::unique_ptr<Model>> Model::load(format::ModelFiles& files, WeightDtype dtype, ThreadPool& pool) {
+Result<std::unique_ptr<Model>> Model::load(format::ModelFiles& files, LoadOptions options, ThreadPool& pool) {
   auto impl = std::make_unique<Impl>();
   KVASIR_ASSIGN_OR_RETURN(impl->ops, backend::CpuBackend::create(pool));
   KVASIR_ASSIGN_OR_RETURN(impl->config, read_model_config(files));
   KVASIR_ASSIGN_OR_RETURN(const TensorMap tensors, format::read_tensors(files));
-  KVASIR_ASSIGN_OR_RETURN(impl->weights, read_weights(files.name(), tensors, impl->config, dtype, pool));
+  options.dtype = resolve_dtype(options.dtype, impl->config);
+  impl->fingerprint = make_fingerprint(impl->config, tensors, options.dtype);
+  KVASIR_ASSIGN_OR_RETURN(impl->weights,
+                          read_weights(files, tensors, impl->config, options, impl->fingerprint, pool));
   impl->rope_frequencies = rope_frequencies(impl->config);
-  impl->fingerprint = make_fingerprint(impl->config, tensors, dtype);
   return std::unique_ptr<Model>(new Model(std::move(impl)));
 }
 
@@ -354,23 +203,25 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
     const Layer& layer = weights.layers[i];
 
     ops->rms_norm(x.data(), rows, hidden, layer.attention_norm.data(), config.rms_norm_eps, h.data());
-    ops->linear(h.data(), rows, layer.wq, or_null(layer.bq), q.data());
-    ops->linear(h.data(), rows, layer.wk, or_null(layer.bk), k.data());
-    ops->linear(h.data(), rows, layer.wv, or_null(layer.bv), v.data());
+    ops->linear(h.data(), rows,
+                {{&layer.wq, or_null(layer.bq), q.data()},
+                 {&layer.wk, or_null(layer.bk), k.data()},
+                 {&layer.wv, or_null(layer.bv), v.data()}});
     ops->rope(q.data(), config.num_heads, config.head_dim, positions, rope);
     ops->rope(k.data(), config.num_kv_heads, config.head_dim, positions, rope);
     // Also this step's keys and values are read back from the blocks, rounded as every later step will find
     // them.
     ops->store_kv(k.data(), v.data(), i, slots, kv);
     ops->attention(q.data(), config.num_heads, i, runs, kv, attended.data());
-    ops->linear(attended.data(), rows, layer.wo, or_null(layer.bo), h.data());
+    ops->linear(attended.data(), rows, {{&layer.wo, or_null(layer.bo), h.data()}});
     ops->add(x.data(), h.data(), x.size());
 
     ops->rms_norm(x.data(), rows, hidden, layer.mlp_norm.data(), config.rms_norm_eps, h.data());
-    ops->linear(h.data(), rows, layer.gate, or_null(layer.gate_bias), gate.data());
-    ops->linear(h.data(), rows, layer.up, or_null(layer.up_bias), up.data());
+    ops->linear(h.data(), rows,
+                {{&layer.gate, or_null(layer.gate_bias), gate.data()},
+                 {&layer.up, or_null(layer.up_bias), up.data()}});
     ops->silu_mul(gate.data(), up.data(), gate.size(), gate.data());
-    ops->linear(gate.data(), rows, layer.down, or_null(layer.down_bias), h.data());
+    ops->linear(gate.data(), rows, {{&layer.down, or_null(layer.down_bias), h.data()}});
     ops->add(x.data(), h.data(), x.size());
   }
 
@@ -381,7 +232,7 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
   }
   const int num_logits = static_cast<int>(logit_rows.size());
   ops->rms_norm(last.data(), num_logits, hidden, weights.norm.data(), config.rms_norm_eps, last.data());
-  ops->linear(last.data(), num_logits, weights.output, nullptr, logits.data());
+  ops->linear(last.data(), num_logits, {{&weights.output, nullptr, logits.data()}});
   return logits;
 }
 

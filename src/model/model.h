@@ -13,12 +13,10 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "format/model_files.h"
+#include "model/load_options.h"
 #include "model/model_config.h"
 
 namespace kvasir::model {
-
-// How weights are held: as stored in the file, or converted at load.
-enum class WeightDtype { kAuto, kF32, kF16, kBf16 };
 
 // Consecutive tokens of one sequence to run through the model.
 struct SequenceSlice {
@@ -30,9 +28,11 @@ struct SequenceSlice {
 
 class Model {
  public:
-  // Loads config.json and the weights. Errors: kCorrupt, kUnsupported, kNotFound, naming file and tensor.
+  // Loads config.json and the weights. Errors: kCorrupt, kUnsupported, kNotFound, naming file and tensor;
+  // kResourceExhausted.
   // `files` must outlive the model: weights that need no conversion stay mapped.
-  static Result<std::unique_ptr<Model>> load(format::ModelFiles& files, WeightDtype dtype, ThreadPool& pool);
+  static Result<std::unique_ptr<Model>> load(format::ModelFiles& files, LoadOptions options,
+                                             ThreadPool& pool);
   ~Model();
 
   const ModelConfig& config() const;

@@ -33,7 +33,7 @@ TEST(Model, AStepAllocatesNothing) {
   ThreadPool pool(2);
   auto files = format::ModelFiles::open((kvasir::testing::test_data_dir() / "models/llama-gqa").string());
   ASSERT_TRUE(files.ok());
-  auto loaded = Model::load(*files, WeightDtype::kAuto, pool);
+  auto loaded = Model::load(*files, {WeightDtype::kAuto}, pool);
   ASSERT_TRUE(loaded.ok());
   Model& model = **loaded;
   auto kv = backend::KvPool::create(model.kv_layout(16, backend::KvDtype::kF16), 16);

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "backend/cpu_backend.h"
+#include "model/weights.h"
 #include "tests/shared_data.h"
 
 namespace kvasir::model {
@@ -32,7 +33,7 @@ Loaded load(const std::filesystem::path& folder, WeightDtype dtype = WeightDtype
   auto files = format::ModelFiles::open(folder.string());
   EXPECT_TRUE(files.ok()) << files.status().message();
   loaded.files = std::make_unique<format::ModelFiles>(std::move(*files));
-  auto model = Model::load(*loaded.files, dtype, *loaded.pool);
+  auto model = Model::load(*loaded.files, {dtype}, *loaded.pool);
   EXPECT_TRUE(model.ok()) << model.status().message();
   if (model.ok()) loaded.model = std::move(*model);
   return loaded;
@@ -118,16 +119,14 @@ TEST(Model, GivesTheLogitsOfOwnModelsOfOddShapes) {
   EXPECT_EQ(num_models, 7);
 }
 
-// The model on each instruction set of this machine, with 1 and 2 threads.
-std::vector<Loaded> load_all_ways(const std::filesystem::path& folder) {
+// The model on each instruction set of this machine, with 1 and 2 threads; the scalar one first.
+std::vector<Loaded> load_all_ways(const std::filesystem::path& folder, WeightDtype dtype) {
   std::vector<Loaded> models;
-  for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
+  for (const char* isa : {"scalar", "neon", "neondot", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"}) {
     setenv("KVASIR_ISA", isa, 1);
     ThreadPool pool(1);
     if (backend::CpuBackend::create(pool).ok()) {
-      for (const int num_threads : {1, 2}) {
-        models.push_back(load(folder, WeightDtype::kAuto, num_threads));
-      }
+      for (const int num_threads : {1, 2}) models.push_back(load(folder, dtype, num_threads));
     }
   }
   unsetenv("KVASIR_ISA");
@@ -197,8 +196,14 @@ std::vector<Outcome> run_together(Model& model, const std::vector<std::vector<To
 TEST(Model, ATokensBitsDependOnItsSequenceAlone) {
   std::minstd_rand random(1);
   const auto below = [&](std::size_t limit) { return static_cast<int>(random() % limit); };
-  for (const char* name : {"llama-gqa", "llama-bf16-sharded", "llama-f16-tied", "llama-wide-heads"}) {
-    const std::vector<Loaded> models = load_all_ways(kvasir::testing::test_data_dir() / "models" / name);
+  const std::pair<const char*, WeightDtype> cases[] = {
+      {"llama-gqa", WeightDtype::kAuto},        {"llama-bf16-sharded", WeightDtype::kAuto},
+      {"llama-f16-tied", WeightDtype::kAuto},   {"llama-wide-heads", WeightDtype::kAuto},
+      {"llama-gqa", WeightDtype::kQ8_0},        {"llama-biases", WeightDtype::kQ8_0},
+      {"llama-wide-heads", WeightDtype::kQ4_0}, {"llama-f16-tied", WeightDtype::kQ4_0}};
+  for (const auto& [name, weight_dtype] : cases) {
+    const std::vector<Loaded> models =
+        load_all_ways(kvasir::testing::test_data_dir() / "models" / name, weight_dtype);
     ASSERT_GE(models.size(), 3u);
     Model& reference = *models.front().model;
     for (int round = 0; round < 8; ++round) {
@@ -222,6 +227,33 @@ TEST(Model, ATokensBitsDependOnItsSequenceAlone) {
         EXPECT_TRUE(run_together(*loaded.model, sequences, num_blocks_each, block_size, dtype, random) ==
                     expected)
             << name << ", round " << round;
+      }
+    }
+  }
+}
+
+// A prompt of many tiles and blocks of k, in pieces of each size, on each instruction set.
+TEST(Model, QuantizedWeightsGiveTheSameBitsForEveryChunkSize) {
+  const std::filesystem::path folder = std::filesystem::path(KVASIR_SOURCE_DIR) / "models/tiny";
+  for (const WeightDtype dtype : {WeightDtype::kQ8_0, WeightDtype::kQ4_0}) {
+    std::vector<TokenId> tokens(550);
+    std::minstd_rand random(5);
+    std::vector<Loaded> models = load_all_ways(folder, dtype);
+    // The scalar reference would take long here, and is compared with the others elsewhere.
+    models.erase(models.begin(), models.begin() + (models.size() > 2 ? 2 : 0));
+    for (TokenId& token : tokens)
+      token = static_cast<TokenId>(random() % models[0].model->config().vocab_size);
+    const int num_tokens = static_cast<int>(tokens.size());
+    std::vector<float> expected;
+    for (const Loaded& loaded : models) {
+      for (const int chunk : {512, 64, 16, 7, 1}) {
+        Blocks blocks(*loaded.model, num_tokens, KvDtype::kF16);
+        std::vector<float> logits;
+        for (int from = 0; from < num_tokens; from += chunk) {
+          logits = run(*loaded.model, blocks, tokens, from, std::min(num_tokens, from + chunk));
+        }
+        if (expected.empty()) expected = logits;
+        ASSERT_EQ(std::memcmp(logits.data(), expected.data(), expected.size() * sizeof(float)), 0) << chunk;
       }
     }
   }
@@ -288,12 +320,85 @@ TEST(Model, ConvertsWeightsToTheDtypeAskedFor) {
   }
 }
 
+TEST(Model, LargeModelsAreQuantizedWhereNothingElseIsAskedFor) {
+  ModelConfig config;
+  config.vocab_size = 32000;
+  config.hidden_size = 512;
+  config.intermediate_size = 2048;
+  config.num_heads = config.num_kv_heads = 8;
+  config.head_dim = 64;
+  config.num_layers = 16;  // 16 * 4.2 million weights, and twice 16.4 million
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config), WeightDtype::kAuto);
+  config.num_layers = 17;
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config), WeightDtype::kQ8_0);
+  EXPECT_EQ(resolve_dtype(WeightDtype::kBf16, config), WeightDtype::kBf16);
+  config.tie_word_embeddings = true;
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config), WeightDtype::kAuto);
+}
+
+// Kept converted weights give the same model; those that are another's, cut short or changed are made anew.
+TEST(Model, TheWeightCacheIsUsedOnlyWhenItIsWhole) {
+  const auto folder = kvasir::testing::test_data_dir() / "models/llama-gqa";
+  const auto cache = std::filesystem::path(::testing::TempDir()) / "kvasir_weight_cache_test";
+  std::filesystem::remove_all(cache);
+  const std::vector<TokenId> tokens = {1, 17, 42, 9, 77, 3, 100, 5, 64};
+  ThreadPool pool(2);
+  std::vector<std::string> warnings;
+  const auto logits_of = [&](const std::filesystem::path& weight_cache) {
+    auto files = format::ModelFiles::open(folder.string());
+    EXPECT_TRUE(files.ok());
+    LoadOptions options{.dtype = WeightDtype::kQ8_0, .weight_cache = weight_cache.string()};
+    options.on_warning = [&](const std::string& warning) { warnings.push_back(warning); };
+    auto model = Model::load(*files, options, pool);
+    EXPECT_TRUE(model.ok());
+    Blocks blocks(**model, 16, KvDtype::kF32);
+    return run(**model, blocks, tokens, 0, static_cast<int>(tokens.size()));
+  };
+  const std::vector<float> expected = logits_of("");
+  EXPECT_FALSE(std::filesystem::exists(cache));
+  EXPECT_EQ(logits_of(cache), expected);
+  EXPECT_EQ(logits_of(cache), expected);
+  EXPECT_TRUE(warnings.empty());
+
+  const std::filesystem::path file = std::filesystem::directory_iterator(cache)->path();
+  EXPECT_EQ(std::filesystem::status(file).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  const auto whole_size = std::filesystem::file_size(file);
+  const auto change = [&](std::streamoff at) {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekg(at);
+    const char old = static_cast<char>(stream.get());
+    stream.seekp(at);
+    stream.put(static_cast<char>(old ^ 1));
+  };
+  for (const std::streamoff at : {0, 9, 30, 80, 90, 4096, 5000, static_cast<int>(whole_size) - 1}) {
+    change(at);
+    EXPECT_EQ(logits_of(cache), expected) << at;
+    EXPECT_EQ(warnings.size(), 1u) << at;
+    warnings.clear();
+    EXPECT_EQ(logits_of(cache), expected) << at;  // written anew
+    EXPECT_TRUE(warnings.empty());
+  }
+  for (const std::uintmax_t size :
+       {std::uintmax_t{0}, std::uintmax_t{4096}, whole_size - 1, whole_size + 4096}) {
+    std::filesystem::resize_file(file, size);
+    EXPECT_EQ(logits_of(cache), expected) << size;
+    EXPECT_EQ(warnings.size(), 1u) << size;
+    warnings.clear();
+  }
+  // A folder that cannot be: a file lies there.
+  EXPECT_EQ(logits_of(file / "below"), expected);
+  EXPECT_FALSE(warnings.empty());
+  std::filesystem::remove_all(cache);
+}
+
 TEST(Model, FingerprintTellsModelsAndDtypesApart) {
   std::set<std::string> fingerprints;
   int num_models = 0;
   for (const auto& folder :
        std::filesystem::directory_iterator(kvasir::testing::test_data_dir() / "models")) {
-    for (const WeightDtype dtype : {WeightDtype::kAuto, WeightDtype::kF16}) {
+    for (const WeightDtype dtype :
+         {WeightDtype::kAuto, WeightDtype::kF16, WeightDtype::kQ8_0, WeightDtype::kQ4_0}) {
       const std::string fingerprint = load(folder.path(), dtype).model->fingerprint();
       EXPECT_EQ(fingerprint.size(), 32u);
       EXPECT_EQ(fingerprint, load(folder.path(), dtype, 1).model->fingerprint());
@@ -326,7 +431,7 @@ class BrokenModel : public ::testing::Test {
     for (const auto& [name, text] : files_) views.push_back({name, std::as_bytes(std::span(text))});
     format::ModelFiles files = format::ModelFiles::from_memory("m", views);
     ThreadPool pool(1);
-    return Model::load(files, WeightDtype::kAuto, pool).status();
+    return Model::load(files, {WeightDtype::kAuto}, pool).status();
   }
 
   std::map<std::string, std::string> files_;
