@@ -179,7 +179,7 @@ Status perplexity(const ModelOptions& model_options, const PerplexityOptions& op
   KVASIR_ASSIGN_OR_RETURN(const Perplexity result, measure_perplexity(loaded, *tokenizer, options));
   std::cout << fmt::format(
       "perplexity {:.5f}, standard error {:.5f}, {} tokens scored in windows of {}, dtype {}\n", result.value,
-      result.standard_error, result.num_tokens, result.context, model_options.dtype);
+      result.standard_error, result.num_tokens, result.context, dtype_name(loaded.model->dtype()));
   return Status();
 }
 

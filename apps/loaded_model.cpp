@@ -44,9 +44,11 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   load_options.on_warning = [](const std::string& warning) { spdlog::warn("{}", warning); };
   KVASIR_ASSIGN_OR_RETURN(loaded.model, model::Model::load(*loaded.files, load_options, *loaded.pool));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  spdlog::info("loaded {} in {:.2f} s: {} layers, context {}, {} threads", loaded.files->name(),
-               elapsed.count(), loaded.model->config().num_layers,
-               loaded.model->config().max_position_embeddings, loaded.pool->num_threads());
+  const model::ModelConfig& config = loaded.model->config();
+  const bool is_stored = loaded.model->dtype() == model::WeightDtype::kAuto;
+  spdlog::info("loaded {} in {:.2f} s: {} layers, context {}, weights {}, {} threads", loaded.files->name(),
+               elapsed.count(), config.num_layers, config.max_position_embeddings,
+               is_stored ? "as stored" : dtype_name(loaded.model->dtype()), loaded.pool->num_threads());
   return loaded;
 }
 

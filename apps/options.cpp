@@ -46,6 +46,13 @@ Result<model::WeightDtype> ModelOptions::weight_dtype() const {
   return error(StatusCode::kInvalidArgument, "--dtype: unknown type '{}'", dtype);
 }
 
+const char* dtype_name(model::WeightDtype dtype) {
+  for (const auto& [name, value] : kDtypes) {
+    if (value == dtype) return name;
+  }
+  return "";
+}
+
 Result<engine::EngineConfig> EngineOptions::engine_config() const {
   engine::EngineConfig result = config;
   result.kv_dtype = kv_dtype == "f32" ? backend::KvDtype::kF32 : backend::KvDtype::kF16;

@@ -33,6 +33,9 @@ struct EngineOptions {
   Result<engine::EngineConfig> engine_config() const;
 };
 
+// The flag's name of a type; "auto": as stored.
+const char* dtype_name(model::WeightDtype dtype);
+
 // Add the flags to a command.
 void add_model_options(CLI::App& command, ModelOptions& options);
 void add_engine_options(CLI::App& command, EngineOptions& options);

@@ -82,6 +82,7 @@ const float* or_null(const std::vector<float>& bias) {
 
 struct Model::Impl {
   ModelConfig config;
+  WeightDtype dtype;
   Weights weights;
   std::unique_ptr<backend::CpuBackend> ops;
   std::string fingerprint;
@@ -113,7 +114,7 @@ Result<std::unique_ptr<Model>> Model::load(format::ModelFiles& files, LoadOption
   KVASIR_ASSIGN_OR_RETURN(impl->ops, backend::CpuBackend::create(pool));
   KVASIR_ASSIGN_OR_RETURN(impl->config, read_model_config(files));
   KVASIR_ASSIGN_OR_RETURN(const TensorMap tensors, format::read_tensors(files));
-  options.dtype = resolve_dtype(options.dtype, impl->config);
+  impl->dtype = options.dtype = resolve_dtype(options.dtype, impl->config);
   impl->fingerprint = make_fingerprint(impl->config, tensors, options.dtype);
   KVASIR_ASSIGN_OR_RETURN(impl->weights,
                           read_weights(files, tensors, impl->config, options, impl->fingerprint, pool));
@@ -123,6 +124,10 @@ Result<std::unique_ptr<Model>> Model::load(format::ModelFiles& files, LoadOption
 
 const ModelConfig& Model::config() const {
   return impl_->config;
+}
+
+WeightDtype Model::dtype() const {
+  return impl_->dtype;
 }
 
 const std::string& Model::fingerprint() const {

@@ -37,6 +37,9 @@ class Model {
 
   const ModelConfig& config() const;
 
+  // How the weights are held; kAuto: as stored.
+  WeightDtype dtype() const;
+
   // The layout of the blocks that this model reads and writes. Requires: block_size is a positive multiple
   // of 16.
   backend::KvLayout kv_layout(int block_size, backend::KvDtype dtype) const;
