@@ -8,6 +8,7 @@
 #include "backend/for_pieces.h"
 #include "base/check.h"
 #include "kernels/float_formats.h"
+#include "kernels/kernels.h"
 #include "kernels/quant.h"
 
 namespace kvasir::backend {
@@ -65,6 +66,11 @@ kernels::QuantType quant_type(WeightDtype dtype) {
   return dtype == WeightDtype::kQ8_0 ? kernels::QuantType::kQ8_0 : kernels::QuantType::kQ4_0;
 }
 
+// Of the fastest instruction set: all pack the same.
+auto fastest_pack_panel() {
+  return (*kernels::select_kernels(nullptr))->quant.pack_panel;
+}
+
 }  // namespace
 
 bool is_quantized(WeightDtype dtype) {
@@ -93,11 +99,12 @@ void convert_rows(const void* src, WeightDtype src_dtype, std::byte* dst, Weight
   }
   const kernels::QuantType type = quant_type(dst_dtype);
   const std::size_t panel_bytes = kernels::panel_bytes(type, columns);
+  const auto pack_panel = fastest_pack_panel();
   std::vector<float> panel(std::size_t(kRowsPerPanel) * columns);
   for (int row = first_row; row < end_row; row += kRowsPerPanel) {
     const int num_rows = std::min(kRowsPerPanel, end_row - row);
     widen(from, src_dtype, std::size_t(num_rows) * columns, panel.data());
-    kernels::pack_panel(panel.data(), num_rows, columns, type, dst + row / kRowsPerPanel * panel_bytes);
+    pack_panel(panel.data(), num_rows, columns, type, dst + row / kRowsPerPanel * panel_bytes);
     from += num_rows * src_row_bytes;
   }
 }

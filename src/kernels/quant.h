@@ -42,11 +42,6 @@ constexpr std::size_t num_panels(std::size_t columns) {
   return (columns + kPanelColumns - 1) / kPanelColumns;
 }
 
-// Rounds `columns` (1 to 16) columns of k floats each, one after the other, to a panel, as GGUF's reference
-// does: to the nearest multiple of amax / 127 (q8_0), of the extreme value / -8 (q4_0). What is beyond
-// `columns` and k is zero. Weights that are not finite give a scale that is not.
-void pack_panel(const float* w, std::size_t columns, std::size_t k, QuantType type, std::byte* panel);
-
 // The k floats that one column of a panel stands for.
 void unpack_column(const std::byte* panel, std::size_t column, std::size_t k, QuantType type, float* out);
 
@@ -83,6 +78,11 @@ struct QuantKernels {
   // Rounds each group of a row to the nearest multiples, ties to even, of its largest magnitude / 127.
   void (*quantize_rows)(const QuantizeRowsArgs& args);
   void (*gemm)(const QuantGemmArgs& args);
+  // Rounds `columns` (1 to 16) columns of k floats each, one after the other, to a panel. q8_0: to the
+  // nearest multiple of amax / 127, as GGUF's reference does; q4_0: of a step near the extreme value / -8
+  // that is searched for. What is beyond `columns` and k is zero. Weights that are not finite give a scale
+  // that is not.
+  void (*pack_panel)(const float* w, std::size_t columns, std::size_t k, QuantType type, std::byte* panel);
 };
 
 // A group whose largest magnitude is below this counts as zero: the inverse of its scale would overflow.

@@ -107,7 +107,7 @@ void amx_gemm(const QuantGemmArgs& args) {
   _tile_release();
 }
 
-constexpr QuantKernels kKernels = {quantize_rows, amx_gemm};
+constexpr QuantKernels kKernels = {quantize_rows, amx_gemm, pack_panel};
 
 }  // namespace
 

@@ -199,7 +199,7 @@ void Avx2::block(const Block& block) {
   }
 }
 
-constexpr QuantKernels kKernels = {quantize_rows, gemm<Avx2>};
+constexpr QuantKernels kKernels = {quantize_rows, gemm<Avx2>, pack_panel};
 
 }  // namespace
 

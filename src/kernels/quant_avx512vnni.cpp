@@ -9,7 +9,7 @@
 namespace kvasir::kernels {
 namespace {
 
-constexpr QuantKernels kKernels = {quantize_rows, gemm<Avx512Vnni>};
+constexpr QuantKernels kKernels = {quantize_rows, gemm<Avx512Vnni>, pack_panel};
 
 }  // namespace
 

@@ -28,7 +28,7 @@ struct AvxVnni : Floats8 {
   }
 };
 
-constexpr QuantKernels kKernels = {quantize_rows, gemm<AvxVnni>};
+constexpr QuantKernels kKernels = {quantize_rows, gemm<AvxVnni>, pack_panel};
 
 }  // namespace
 

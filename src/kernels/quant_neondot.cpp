@@ -8,6 +8,7 @@
 #include <arm_neon.h>
 
 #include "kernels/quant_gemm-inl.h"
+#include "kernels/quant_pack-inl.h"
 #include "kernels/quant_scalar.h"
 
 namespace kvasir::kernels {
@@ -146,7 +147,7 @@ void quantize_rows(const QuantizeRowsArgs& args) {
   }
 }
 
-constexpr QuantKernels kKernels = {quantize_rows, gemm<NeonDot>};
+constexpr QuantKernels kKernels = {quantize_rows, gemm<NeonDot>, pack_panel};
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// The reference of products with quantised weights, and what all instruction sets share: packing.
+// The reference of products with quantised weights.
 
 #include "kernels/quant_scalar.h"
 
@@ -8,87 +8,17 @@
 
 #include "kernels/float_formats.h"
 #include "kernels/quant.h"
+#include "kernels/quant_pack-inl.h"
 
 namespace kvasir::kernels {
 namespace {
-
-constexpr std::size_t kQuads = kGroupSize / 4;
-// Steps that are tried for a group of 4 bits: extreme / -(8 + first + step * i).
-constexpr int kNumSteps4 = 9;
-constexpr float kFirstStep4 = -1.0f, kStep4 = 0.25f;
 
 int offset_of(QuantType type) {
   return type == QuantType::kQ8_0 ? 128 : 8;
 }
 
-std::byte* scales_of(std::byte* panel, std::size_t k, QuantType type) {
-  return panel + num_groups(k) * group_bytes(type);
-}
 const std::byte* scales_of(const std::byte* panel, std::size_t k, QuantType type) {
   return panel + num_groups(k) * group_bytes(type);
-}
-
-// Rounds `value`, which may be anything, to the nearest integer within [least, most]; NaN to `least`.
-int round_within(float value, int least, int most) {
-  if (!(value > static_cast<float>(least))) return least;
-  if (value >= static_cast<float>(most)) return most;
-  return static_cast<int>(value < 0 ? value - 0.5f : value + 0.5f);  // halves away from zero
-}
-
-// Rounds a group to integers with their offset; returns its scale.
-std::uint16_t quantize_group_8(const float* w, std::size_t count, std::uint8_t* out) {
-  float largest = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (std::isnan(w[i])) largest = w[i];
-    if (std::abs(w[i]) > largest) largest = std::abs(w[i]);
-  }
-  const float scale = largest / 127.0f;
-  const float inverse = scale != 0 ? 1.0f / scale : 0;
-  for (std::size_t i = 0; i < kGroupSize; ++i) {
-    const float value = i < count ? w[i] * inverse : 0;
-    out[i] = static_cast<std::uint8_t>(round_within(value, -127, 127) + 128);
-  }
-  return f32_to_f16(scale);
-}
-
-// The same for 4 bits, where the rounding matters more: of several steps near extreme / -8 the one is taken
-// that, with the best scale for the integers it gives, is nearest to the group in the sense of least squares.
-std::uint16_t quantize_group_4(const float* w, std::size_t count, std::uint8_t* out) {
-  float extreme = 0;  // the value of the largest magnitude
-  for (std::size_t i = 0; i < count; ++i) {
-    if (std::abs(w[i]) > std::abs(extreme) || std::isnan(w[i])) extreme = w[i];
-    if (std::isnan(extreme)) break;
-  }
-  float values[kGroupSize] = {};
-  std::copy_n(w, count, values);
-  float best_gain = -1, best_scale = extreme / -8.0f;
-  float best[kGroupSize] = {};
-  if (std::abs(extreme) >= kSmallestGroupMaximum && std::abs(extreme) < INFINITY) {
-    for (int step = 0; step < kNumSteps4; ++step) {
-      const float inverse = -(8.0f + kFirstStep4 + kStep4 * static_cast<float>(step)) / extreme;
-      float q[kGroupSize], dot = 0, norm = 0;
-      for (std::size_t i = 0; i < kGroupSize; ++i) {
-        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
-        const float rounded = values[i] * inverse + 12582912.0f - 12582912.0f;
-        q[i] = std::min(std::max(rounded, -8.0f), 7.0f);
-      }
-      for (std::size_t i = 0; i < kGroupSize; ++i) dot += q[i] * values[i];
-      for (std::size_t i = 0; i < kGroupSize; ++i) norm += q[i] * q[i];
-      // The squared distance to the group is its squared length less dot^2 / norm.
-      const float gain = dot * dot / norm;
-      if (gain > best_gain) {
-        best_gain = gain;
-        best_scale = dot / norm;
-        std::copy_n(q, kGroupSize, best);
-      }
-    }
-  }
-  for (std::size_t i = 0; i < kGroupSize; ++i) out[i] = static_cast<std::uint8_t>(best[i] + 8.0f);
-  return f32_to_f16(best_scale);
-}
-
-std::uint16_t quantize_group(const float* w, std::size_t count, QuantType type, std::uint8_t* out) {
-  return type == QuantType::kQ8_0 ? quantize_group_8(w, count, out) : quantize_group_4(w, count, out);
 }
 
 // The weight of one column at one k, without its scale.
@@ -142,7 +72,7 @@ void gemm(const QuantGemmArgs& args) {
   }
 }
 
-constexpr QuantKernels kKernels = {quantize_rows, gemm};
+constexpr QuantKernels kKernels = {quantize_rows, gemm, pack_panel};
 
 }  // namespace
 
@@ -177,33 +107,6 @@ void quantize_row(const float* x, std::size_t k, std::size_t first_group, std::s
 
 const QuantKernels& scalar_quant_kernels() {
   return kKernels;
-}
-
-void pack_panel(const float* w, std::size_t columns, std::size_t k, QuantType type, std::byte* panel) {
-  const std::size_t groups = num_groups(k);
-  std::byte* scales = scales_of(panel, k, type);
-  std::byte* const end = panel + panel_bytes(type, k);
-  std::fill(scales, end, std::byte{0});
-  for (std::size_t g = 0; g < groups; ++g) {
-    std::byte* group = panel + g * group_bytes(type);
-    const std::size_t begin = g * kGroupSize, count = std::min(kGroupSize, k - begin);
-    for (std::size_t column = 0; column < kPanelColumns; ++column) {
-      std::uint8_t q[kGroupSize];
-      if (column < columns) {
-        const std::uint16_t scale = quantize_group(w + column * k + begin, count, type, q);
-        std::memcpy(scales + g * kGroupScaleBytes + column * 2, &scale, sizeof scale);
-      } else {
-        std::fill_n(q, kGroupSize, static_cast<std::uint8_t>(offset_of(type)));
-      }
-      if (type == QuantType::kQ4_0) {
-        for (std::size_t i = 0; i < kGroupSize / 2; ++i)
-          q[i] = static_cast<std::uint8_t>(q[i] | q[i + kGroupSize / 2] << 4);
-      }
-      const std::size_t num_quads = type == QuantType::kQ8_0 ? kQuads : kQuads / 2;
-      for (std::size_t quad = 0; quad < num_quads; ++quad)
-        std::memcpy(group + quad * 64 + column * 4, q + quad * 4, 4);
-    }
-  }
 }
 
 void unpack_column(const std::byte* panel, std::size_t column, std::size_t k, QuantType type, float* out) {

@@ -43,8 +43,9 @@ struct Case {
   void pack() {
     panels = allocate(num_panels(n) * panel_bytes(type, k));
     for (std::size_t p = 0; p < num_panels(n); ++p) {
-      pack_panel(w.data() + p * kPanelColumns * k, std::min(kPanelColumns, n - p * kPanelColumns), k, type,
-                 panels.get() + p * panel_bytes(type, k));
+      scalar_kernels().quant.pack_panel(w.data() + p * kPanelColumns * k,
+                                        std::min(kPanelColumns, n - p * kPanelColumns), k, type,
+                                        panels.get() + p * panel_bytes(type, k));
     }
   }
 
@@ -226,7 +227,7 @@ TEST(PackPanel, RoundsToTheNearestStep) {
     std::vector<float> w(5 * k), back(k);
     for (float& value : w) value = normal(random);
     const Memory panel = allocate(panel_bytes(type, k));
-    pack_panel(w.data(), 5, k, type, panel.get());
+    scalar_kernels().quant.pack_panel(w.data(), 5, k, type, panel.get());
     for (std::size_t column = 0; column < 5; ++column) {
       unpack_column(panel.get(), column, k, type, back.data());
       for (std::size_t at = 0; at < k; ++at) {
@@ -248,6 +249,27 @@ TEST(PackPanel, RoundsToTheNearestStep) {
   }
 }
 
+TEST(PackPanel, EachInstructionSetPacksTheSame) {
+  std::mt19937 random(13);
+  std::normal_distribution<float> normal;
+  for (const QuantType type : kTypes) {
+    for (const std::size_t k : {1, 31, 32, 100, 512}) {
+      for (const std::size_t columns : {1, 7, 16}) {
+        std::vector<float> w(columns * k);
+        for (float& value : w) value = normal(random) * std::exp2(static_cast<float>(random() % 40) - 20);
+        if (k > 40) std::fill_n(w.begin(), 40, 0.0f);
+        const std::size_t bytes = panel_bytes(type, k);
+        const Memory expected = allocate(bytes), panel = allocate(bytes);
+        scalar_kernels().quant.pack_panel(w.data(), columns, k, type, expected.get());
+        for (const KernelTable* table : simd_kernels()) {
+          table->quant.pack_panel(w.data(), columns, k, type, panel.get());
+          ASSERT_EQ(std::memcmp(panel.get(), expected.get(), bytes), 0) << table->isa << ": k " << k;
+        }
+      }
+    }
+  }
+}
+
 TEST(PackPanel, HostileWeightsDoNoHarm) {
   for (const QuantType type : kTypes) {
     for (const float bad : {kInfinity, std::numeric_limits<float>::quiet_NaN(), 3e38f, 1e-44f}) {
@@ -255,7 +277,7 @@ TEST(PackPanel, HostileWeightsDoNoHarm) {
       w[7] = bad;
       w[8] = -bad;
       const Memory panel = allocate(panel_bytes(type, 32));
-      pack_panel(w.data(), 1, 32, type, panel.get());
+      scalar_kernels().quant.pack_panel(w.data(), 1, 32, type, panel.get());
       unpack_column(panel.get(), 0, 32, type, back.data());
       EXPECT_EQ(std::isfinite(back[7]), bad == 1e-44f);
     }

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/quant_gemm-inl.h"
+#include "kernels/quant_pack-inl.h"
 #include "kernels/quant_scalar.h"
 
 namespace kvasir::kernels {
