@@ -1,5 +1,6 @@
 // `kvasir bench kernels`: the matrix products of a forward pass, at TinyLlama's shapes: 512 rows against the
-// machine's f32 multiply-add peak, one row against its read bandwidth; and attention at one and at 512 rows.
+// machine's f32 multiply-add peak, one row against its read bandwidth; and attention of decoding
+// and of chunked prefill.
 
 #include <fmt/format.h>
 
@@ -74,29 +75,62 @@ void bench_linear(backend::CpuBackend& ops, MachineLimits& limits, const Product
              rate, reads ? "GB/s" : "GFLOP/s", 100 * rate / limit);
 }
 
-// 32 heads of 64 over 4 KV heads, the last `num_rows` tokens of a context of 2,048.
-void bench_attention(backend::CpuBackend& ops, MachineLimits& limits, int num_rows, int num_runs) {
-  constexpr int kHeads = 32, kKvHeads = 4, kHeadDim = 64, kContext = 2048, kBlockSize = 16;
-  auto kv = backend::KvPool::create({1, kKvHeads, kHeadDim, kBlockSize, backend::KvDtype::kF16},
-                                    kContext / kBlockSize);
+// Sequences of a step, at TinyLlama's shape: the last `num_rows` tokens of `num_keys` of each, of which the
+// first `num_shared` are in blocks that all of them have.
+struct AttentionCase {
+  const char* name;
+  int num_sequences, num_rows, num_keys, num_shared;
+};
+
+constexpr AttentionCase kAttentionCases[] = {
+    {"1 x 2,048 keys", 1, 1, 2048, 0},         {"1 x 4,096 keys", 1, 1, 4096, 0},
+    {"16 x 2,064, shared", 16, 1, 2064, 2048}, {"16 x 2,064, apart", 16, 1, 2064, 0},
+    {"512 of 2,048 keys", 1, 512, 2048, 0},    {"512 of 4,096 keys", 1, 512, 4096, 0},
+};
+
+// 32 heads of 64 over 4 KV heads in f16. Several layers are used in turn, so that no run finds its keys in a
+// cache.
+void bench_attention(backend::CpuBackend& ops, MachineLimits& limits, const AttentionCase& work,
+                     int num_runs) {
+  constexpr int kHeads = 32, kKvHeads = 4, kHeadDim = 64, kBlockSize = 16;
+  constexpr std::size_t kTokenBytes = 2 * kKvHeads * kHeadDim * 2, kAllBytes = std::size_t{128} << 20;
+  const int shared_blocks = work.num_shared / kBlockSize;
+  const int own_blocks = work.num_keys / kBlockSize - shared_blocks;
+  const int num_blocks = shared_blocks + work.num_sequences * own_blocks;
+  const int num_layers = static_cast<int>(kAllBytes / (kTokenBytes * kBlockSize * num_blocks)) + 1;
+  auto kv = backend::KvPool::create({num_layers, kKvHeads, kHeadDim, kBlockSize, backend::KvDtype::kF16},
+                                    num_blocks);
   if (!kv.ok()) return;
-  std::vector<BlockId> table;
-  for (int i = 0; i < kContext / kBlockSize; ++i) table.push_back(BlockId{i});
-  std::vector<float> keys(static_cast<std::size_t>(kContext) * kKvHeads * kHeadDim, 0.25f);
-  std::vector<std::int64_t> slots(
-      kContext);  // block i has tokens 16 i and on: a token's slot is its position
+  std::vector<float> keys(static_cast<std::size_t>(num_blocks) * kBlockSize * kKvHeads * kHeadDim);
+  std::mt19937 random(1);
+  for (float& value : keys) value = static_cast<float>(random()) * 0x1p-31f - 1.0f;
+  std::vector<std::int64_t> slots(num_blocks * kBlockSize);
   std::iota(slots.begin(), slots.end(), 0);
-  ops.store_kv(keys.data(), keys.data(), 0, slots, *kv);
-  std::vector<float> q(static_cast<std::size_t>(num_rows) * kHeads * kHeadDim, 0.5f), out(q.size());
-  const backend::RowRun run = {0, num_rows, kContext - num_rows, table};
-  const Times times = measure(limits, num_runs, [&] {
-    ops.attention(q.data(), kHeads, 0, {&run, 1}, *kv, out.data());
-  });
-  const double keys_seen = static_cast<double>(num_rows) * (kContext - 0.5 * (num_rows - 1));
+  for (int layer = 0; layer < num_layers; ++layer) ops.store_kv(keys.data(), keys.data(), layer, slots, *kv);
+
+  std::vector<std::vector<BlockId>> tables(work.num_sequences);
+  std::vector<backend::RowRun> runs;
+  int next_block = shared_blocks;
+  for (std::vector<BlockId>& table : tables) {
+    for (int i = 0; i < shared_blocks; ++i) table.push_back(BlockId{i});
+    for (int i = 0; i < own_blocks; ++i) table.push_back(BlockId{next_block++});
+    runs.push_back(
+        {static_cast<int>(runs.size()) * work.num_rows, work.num_rows, work.num_keys - work.num_rows, table});
+  }
+  std::vector<float> q(static_cast<std::size_t>(work.num_sequences) * work.num_rows * kHeads * kHeadDim,
+                       0.5f);
+  std::vector<float> out(q.size());
+  backend::AttentionPlan plan;
+  plan.build(runs, *kv, kHeads, ops.pool().num_threads());
+  int layer = 0;
+  const Times times = measure(limits, num_runs,
+                              [&] { ops.attention(q.data(), plan, layer++ % num_layers, *kv, out.data()); });
+  const double keys_seen = work.num_sequences * work.num_rows * (work.num_keys - 0.5 * (work.num_rows - 1));
   const double gflops = 4 * keys_seen * kHeads * kHeadDim / times.median / 1e9;
-  fmt::print("{:<22}{:>5}{:>6}{:>12.3f}{:>12.3f}{:>10.1f} {:<8}{:>6.0f}%\n", "attention, 2048 keys", "f16",
-             num_rows, times.minimum * 1e3, times.median * 1e3, gflops, "GFLOP/s",
-             100 * gflops / limits.fma_gflops());
+  const double read_mb = static_cast<double>(plan.num_keys_read()) * (kTokenBytes / kKvHeads) / 1e6;
+  fmt::print("{:<22}{:>5}{:>6}{:>12.3f}{:>12.3f}{:>10.1f} {:<8}{:>6.0f}%{:>10.1f} MB read\n", work.name,
+             "f16", work.num_sequences * work.num_rows, times.minimum * 1e3, times.median * 1e3, gflops,
+             "GFLOP/s", 100 * gflops / limits.fma_gflops(), read_mb);
 }
 
 Status run(int num_threads) {
@@ -112,7 +146,8 @@ Status run(int num_threads) {
       }
     }
   }
-  for (const int num_rows : {1, 512}) bench_attention(*ops, limits, num_rows, 9);
+  fmt::print("attention\n");
+  for (const AttentionCase& work : kAttentionCases) bench_attention(*ops, limits, work, 9);
   fmt::print("\nlimits: {:.0f} GFLOP/s of f32 multiply-adds, {:.1f} GB/s of reads\n", limits.fma_gflops(),
              limits.read_gbs());
   return Status();

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/aligned_bytes.h"
+#include "backend/attention_plan.h"
 #include "backend/kv_pool.h"
 #include "backend/matrix.h"
 #include "base/ids.h"
@@ -31,14 +32,6 @@ struct Projection {
   const Matrix* w;
   const float* bias;  // (w.rows) or null
   float* y;
-};
-
-// Rows of a step that are neighbouring tokens of one sequence, and that one's blocks.
-struct RowRun {
-  int first_row = 0;
-  int num_rows = 0;
-  int start_position = 0;                // of the first row's token
-  std::span<const BlockId> block_table;  // of the sequence
 };
 
 // cos and sin of every rotation angle: (num_positions, head_dim / 2) each.
@@ -73,10 +66,10 @@ class CpuBackend {
   // rounded to its dtype. slots: (rows), a token's block * block_size + its place in the block.
   void store_kv(const float* k, const float* v, int layer, std::span<const std::int64_t> slots, KvPool& kv);
 
-  // Causal attention of each row over its sequence's keys up to its own position, read from the blocks.
-  // q, out: (rows, num_heads, head_dim); num_heads is a multiple of the layout's num_kv_heads.
-  void attention(const float* q, int num_heads, int layer, std::span<const RowRun> runs, const KvPool& kv,
-                 float* out);
+  // Causal attention of each row of the plan over its sequence's keys up to its own position, read from the
+  // blocks of the pool for which the plan was built.
+  // q, out: (rows, num_heads, head_dim).
+  void attention(const float* q, const AttentionPlan& plan, int layer, const KvPool& kv, float* out);
 
   // out = gate * sigmoid(gate) * up; out may be gate.
   void silu_mul(const float* gate, const float* up, std::size_t count, float* out);
@@ -85,7 +78,6 @@ class CpuBackend {
   void add(float* x, const float* y, std::size_t count);
 
  private:
-  struct AttentionItem;
   CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels);
   void multiply(const float* x, int rows, std::span<const Projection> projections);
   void multiply_columns(const float* x, int rows, const Projection& projection, int from, int to, int worker);
@@ -94,10 +86,9 @@ class CpuBackend {
   ThreadPool& pool_;
   const kernels::KernelTable& kernels_;
   std::unique_ptr<float[]> scratch_memory_;
-  std::vector<float*> gemm_scratch_;              // one for each worker, 64-byte aligned
-  AlignedBytes quantized_x_;                      // rows for the weights of the current product
-  std::vector<AttentionItem> attention_items_;    // reused by each call
-  std::vector<const std::byte*> block_pointers_;  // the same
+  std::vector<float*> gemm_scratch_;  // one for each worker, 64-byte aligned
+  AlignedBytes quantized_x_;          // rows for the weights of the current product
+  AlignedBytes attention_scratch_;    // of all workers
 };
 
 }  // namespace kvasir::backend

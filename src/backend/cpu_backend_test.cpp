@@ -219,7 +219,9 @@ TEST(CpuBackend, AttentionReadsWhatWasStored) {
       }
       const std::vector<float> q = random_floats(num_rows * q_row, 9);
       std::vector<float> out(q.size());
-      cpu->attention(q.data(), shape.num_heads, layer, runs, *kv, out.data());
+      AttentionPlan plan;
+      plan.build(runs, *kv, shape.num_heads, num_threads);
+      cpu->attention(q.data(), plan, layer, *kv, out.data());
 
       for (std::size_t s = 0; s < sequences.size(); ++s) {
         for (int row = 0; row < sequences[s].count; ++row) {

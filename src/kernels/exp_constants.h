@@ -6,6 +6,11 @@
 //   -ln2_high, x)), |r| <= ln(2) / 2; exp(x) = 2^n p(r), p the Taylor polynomial of degree 7 by Horner (its
 //   remainder is below 6e-9).
 // Below kExpMin the result is 0, above kExpMax it is infinity, and NaN stays NaN.
+//
+// 2^x, the weights of attention, for x <= 0: n is x rounded to an integer in the same way, r = x - n (exact),
+// and 2^x = 2^n p(r), with n added to the exponent: bits(p) + (bits(t) << 23). p is the polynomial of degree
+// 6 with p(0) = 1 whose relative error on [-0.5, 0.5] is smallest (2e-9). Below kExp2Min the result is 0:
+// such a weight changes no sum, and its product with an f16 is not denormal.
 
 namespace kvasir::kernels {
 
@@ -17,5 +22,9 @@ constexpr float kLn2High = 0.693359375f;  // 9 bits: n * kLn2High is exact
 constexpr float kLn2Low = -2.12194440e-4f;
 constexpr float kExpPolynomial[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
                                     1.0f / 6,    0.5f,       1.0f,       1.0f};
+
+constexpr float kExp2Min = -100.0f;
+constexpr float kExp2Polynomial[] = {
+    0x1.41fbbcp-13f, 0x1.5f3e54p-10f, 0x1.3b2d4cp-7f, 0x1.c6aee8p-5f, 0x1.ebfbdcp-3f, 0x1.62e430p-1f, 1.0f};
 
 }  // namespace kvasir::kernels

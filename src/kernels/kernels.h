@@ -34,24 +34,43 @@ struct GemmArgs {
 
 // Tokens in a tile of K or V.
 inline constexpr int kTileTokens = 16;
-inline constexpr int kMaxAttentionRows = 8;
+// Attention takes keys in spans of as many, at multiples of it.
+inline constexpr int kSpanTokens = 64;
+inline constexpr int kMaxAttentionRows = 128;
 
-// Causal attention of up to 8 query rows (heads of one GQA group, of neighbouring tokens) over the keys of
-// one KV head, tile by tile with an online softmax. A (query, tile) pair is treated the same whatever shares
-// the call.
+// Size of AttentionArgs::scratch: scores and scaled queries of all rows, and K or V of a span as floats.
+constexpr std::size_t attention_scratch_floats(int head_dim) {
+  const auto width = static_cast<std::size_t>(head_dim);
+  return kMaxAttentionRows * (kSpanTokens + width) + kSpanTokens * (width + 32);
+}
+
+// One query, and its softmax so far.
+struct AttentionRow {
+  const float* q;  // (head_dim)
+  float* out;      // (head_dim); relative to max and not divided by the sum before the last key
+  int num_keys;    // it sees the keys [0, num_keys)
+  float max, sum;
+};
+
+// Attention of rows over a range of the keys of one KV head, with an online softmax: per span of 64 keys a
+// row's largest score so far becomes what all weights are relative to. A (row, span) pair is treated the same
+// whatever shares the call, and calls for consecutive ranges give the bits of one call for all keys: so rows
+// of several sequences may share the calls for the blocks that they have in common.
 struct AttentionArgs {
-  int num_rows;                       // 1 to kMaxAttentionRows
-  const float* q[kMaxAttentionRows];  // (head_dim) each
-  float* out[kMaxAttentionRows];      // (head_dim) each
-  int position[kMaxAttentionRows];    // of each row's token: it sees keys [0, position]
-  const std::byte* const* blocks;     // of the sequence, in order
+  AttentionRow* rows;
+  int num_rows;  // 1 to kMaxAttentionRows
+  // The range. first_key is a multiple of kSpanTokens, and end_key is one or at least every row's num_keys.
+  // At first_key 0 rows begin; those whose num_keys are in the range are complete afterwards.
+  int first_key, end_key;
+  const std::byte* const* blocks;  // of the sequence, in order
   int tiles_per_block;
   std::size_t k_offset;    // bytes from a block's start to K (head_dim, 16) of its first tile
   std::size_t v_offset;    // the same for V (16, head_dim)
   std::size_t tile_bytes;  // from a tile to the next one, of K as of V
   KvType kv_type;
   int head_dim;
-  float scale;  // multiplies q k
+  float scale;     // multiplies q k
+  float* scratch;  // attention_scratch_floats(head_dim), 64-byte aligned
 };
 
 struct KernelTable {

@@ -219,7 +219,6 @@ struct AttentionCase {
     args.kv_type = type;
     args.head_dim = head_dim;
     args.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    args.num_rows = num_rows;
     const int num_blocks = (num_tokens + block_size - 1) / block_size;
     blocks.assign(num_blocks, std::vector<float>(2 * args.tile_bytes * tiles_per_block / sizeof(float),
                                                  std::numeric_limits<float>::quiet_NaN()));
@@ -251,18 +250,26 @@ struct AttentionCase {
     return f16_to_f32(half);
   }
 
-  // Rows [first, first + count) in one call.
-  std::vector<float> run(const KernelTable& table, int first, int count) {
+  // Rows [first, first + count), in calls for the ranges of keys that end at `ends` and at last with all.
+  std::vector<float> run(const KernelTable& table, int first, int count, std::vector<int> ends = {}) {
     std::vector<float> out(count * head_dim, 7.0f);
+    std::vector<AttentionRow> rows(count);
+    for (int row = 0; row < count; ++row) {
+      rows[row] = {&q[(first + row) * head_dim], &out[row * head_dim], positions[first + row] + 1, 7, 7};
+    }
+    std::vector<float> memory(attention_scratch_floats(head_dim) + 16);
     AttentionArgs call = args;
+    call.rows = rows.data();
     call.num_rows = count;
     call.blocks = pointers.data();
-    for (int row = 0; row < count; ++row) {
-      call.q[row] = q.data() + (first + row) * head_dim;
-      call.out[row] = out.data() + row * head_dim;
-      call.position[row] = positions[first + row];
+    call.scratch = aligned(memory);
+    ends.push_back(positions[0] + 1);
+    call.first_key = 0;
+    for (const int end : ends) {
+      call.end_key = end;
+      table.attention(call);
+      call.first_key = end;
     }
-    table.attention(call);
     return out;
   }
 
@@ -304,19 +311,25 @@ TEST(Attention, TheReferenceIsSoftmaxOfTheKeysUpToItself) {
   }
 }
 
-TEST(Attention, EachInstructionSetComputesTheBitsOfTheReferenceHoweverRowsAreGrouped) {
+TEST(Attention, EachInstructionSetComputesTheBitsOfTheReferenceHoweverRowsAndKeysAreCut) {
   Random random(6);
   const int head_dims[] = {2, 6, 12, 16, 22, 36, 64, 80, 128};
-  for (int round = 0; round < 300; ++round) {
-    const int num_rows = 1 + random.below(kMaxAttentionRows);
-    AttentionCase attention(num_rows, random.below(150), head_dims[random.below(std::size(head_dims))],
+  for (int round = 0; round < 400; ++round) {
+    const int num_rows = 1 + random.below(round % 4 == 0 ? kMaxAttentionRows : 10);
+    AttentionCase attention(num_rows, random.below(300), head_dims[random.below(std::size(head_dims))],
                             1 + random.below(3), random.below(2) == 0 ? KvType::kF32 : KvType::kF16, random);
     const std::vector<float> expected = attention.run(scalar_kernels(), 0, num_rows);
     for (const float value : expected) ASSERT_TRUE(std::isfinite(value));
+    std::vector<int> ends;
+    for (int key = kSpanTokens; key <= attention.positions[0]; key += kSpanTokens) {
+      if (random.below(2) == 0) ends.push_back(key);
+    }
+    ASSERT_TRUE(same_bits(attention.run(scalar_kernels(), 0, num_rows, ends), expected));
     for (const KernelTable* table : simd_kernels()) {
       ASSERT_TRUE(same_bits(attention.run(*table, 0, num_rows), expected))
           << table->isa << ": rows " << num_rows << ", head_dim " << attention.head_dim << ", position "
           << attention.positions[0];
+      ASSERT_TRUE(same_bits(attention.run(*table, 0, num_rows, ends), expected)) << table->isa;
       const int split = random.below(num_rows);
       std::vector<float> in_two = split == 0 ? std::vector<float>() : attention.run(*table, 0, split);
       const std::vector<float> rest = attention.run(*table, split, num_rows - split);

@@ -69,45 +69,69 @@ float kv_value(const AttentionArgs& args, const std::byte* tile, int i) {
                                       : f16_to_f32(reinterpret_cast<const std::uint16_t*>(tile)[i]);
 }
 
-void attend(const AttentionArgs& args, int row) {
-  const float* q = args.q[row];
-  float* out = args.out[row];
-  float max = -std::numeric_limits<float>::infinity();
-  float sum = 0;
-  for (int d = 0; d < args.head_dim; ++d) out[d] = 0;
-  for (int tile = 0; tile * kTileTokens <= args.position[row]; ++tile) {
-    const std::byte* block = args.blocks[tile / args.tiles_per_block];
-    const std::size_t offset = static_cast<std::size_t>(tile % args.tiles_per_block) * args.tile_bytes;
-    const std::byte* k = block + args.k_offset + offset;
-    const std::byte* v = block + args.v_offset + offset;
-    // Keys after the query have no part in it: what lies there may be NaN.
-    const int num_keys = std::min(kTileTokens, args.position[row] + 1 - tile * kTileTokens);
+// For x <= 0.
+float exp2_of(float x) {
+  if (x < kExp2Min) return 0;
+  const float t = x + kExpRound;
+  const float r = x - (t - kExpRound);
+  float p = kExp2Polynomial[0];
+  for (std::size_t i = 1; i < std::size(kExp2Polynomial); ++i) p = std::fma(p, r, kExp2Polynomial[i]);
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + (std::bit_cast<std::uint32_t>(t) << 23));
+}
 
-    float scores[kTileTokens] = {};
-    float new_max = max;
-    for (int j = 0; j < num_keys; ++j) {
-      for (int d = 0; d < args.head_dim; ++d) {
-        scores[j] = std::fma(q[d], kv_value(args, k, d * kTileTokens + j), scores[j]);
-      }
-      scores[j] *= args.scale;
-      if (scores[j] > new_max) new_max = scores[j];
-    }
-    float p[kTileTokens] = {};
-    for (int j = 0; j < num_keys; ++j) p[j] = exponential(scores[j] - new_max);
-    const float rescale = exponential(max - new_max);  // 0 at the first tile
+// Takes the row's keys [first, first + num_keys) of one span.
+void attend_span(const AttentionArgs& args, int first, int num_keys, AttentionRow& row) {
+  const float scale = args.scale * kLog2E;
+  const auto tile_of = [&](int j, std::size_t head_offset) {
+    const int tile = (first + j) / kTileTokens;
+    return args.blocks[tile / args.tiles_per_block] +
+           static_cast<std::size_t>(tile % args.tiles_per_block) * args.tile_bytes + head_offset;
+  };
+  float scores[kSpanTokens] = {};
+  float max = row.max;
+  for (int j = 0; j < num_keys; ++j) {
+    const std::byte* k = tile_of(j, args.k_offset);
     for (int d = 0; d < args.head_dim; ++d) {
-      out[d] *= rescale;
-      for (int j = 0; j < num_keys; ++j)
-        out[d] = std::fma(p[j], kv_value(args, v, j * args.head_dim + d), out[d]);
+      scores[j] = std::fma(row.q[d] * scale, kv_value(args, k, d * kTileTokens + j % kTileTokens), scores[j]);
     }
-    sum = std::fma(sum, rescale, sum_lanes(p));
-    max = new_max;
+    max = std::max(max, scores[j]);
   }
-  for (int d = 0; d < args.head_dim; ++d) out[d] /= sum;
+  float weights[kSpanTokens] = {};
+  float lanes[kLanes] = {};
+  for (int j = 0; j < num_keys; ++j) {
+    weights[j] = exp2_of(scores[j] - max);
+    lanes[j % kLanes] += weights[j];
+  }
+  const float rescale = exp2_of(row.max - max);  // 0 at the first span
+  row.sum = std::fma(row.sum, rescale, sum_lanes(lanes));
+  row.max = max;
+  for (int d = 0; d < args.head_dim; ++d) {
+    row.out[d] *= rescale;
+    for (int j = 0; j < num_keys; ++j) {
+      const std::byte* v = tile_of(j, args.v_offset);
+      row.out[d] = std::fma(weights[j], kv_value(args, v, j % kTileTokens * args.head_dim + d), row.out[d]);
+    }
+  }
+}
+
+void attend(const AttentionArgs& args, AttentionRow& row) {
+  if (args.first_key == 0) {
+    row.max = -std::numeric_limits<float>::infinity();
+    row.sum = 0;
+    std::fill_n(row.out, args.head_dim, 0.0f);
+  }
+  const int end_key = std::min(args.end_key, row.num_keys);
+  for (int first = args.first_key; first < end_key; first += kSpanTokens) {
+    // Keys after the query have no part in it: what lies there may be NaN.
+    attend_span(args, first, std::min(kSpanTokens, end_key - first), row);
+  }
+  if (args.first_key < row.num_keys && row.num_keys <= args.end_key) {
+    for (int d = 0; d < args.head_dim; ++d) row.out[d] /= row.sum;
+  }
 }
 
 void attention(const AttentionArgs& args) {
-  for (int row = 0; row < args.num_rows; ++row) attend(args, row);
+  for (int i = 0; i < args.num_rows; ++i) attend(args, args.rows[i]);
 }
 
 void silu_mul(const float* gate, const float* up, float* out, std::size_t count) {

@@ -98,12 +98,13 @@ struct Model::Impl {
   std::vector<int> positions;         // (rows)
   std::vector<std::int64_t> slots;    // (rows), where in the pool a row's keys and values go
   std::vector<backend::RowRun> runs;  // one for each slice
-  std::vector<int> logit_rows;        // the rows whose logits are asked for
-  std::vector<float> x, h;            // (rows, hidden)
-  std::vector<float> q, attended;     // (rows, num_heads * head_dim)
-  std::vector<float> k, v;            // (rows, num_kv_heads * head_dim)
-  std::vector<float> gate, up;        // (rows, intermediate)
-  std::vector<float> last, logits;    // (number of logits, hidden) and (.., vocab_size)
+  backend::AttentionPlan attention_plan;
+  std::vector<int> logit_rows;      // the rows whose logits are asked for
+  std::vector<float> x, h;          // (rows, hidden)
+  std::vector<float> q, attended;   // (rows, num_heads * head_dim)
+  std::vector<float> k, v;          // (rows, num_kv_heads * head_dim)
+  std::vector<float> gate, up;      // (rows, intermediate)
+  std::vector<float> last, logits;  // (number of logits, hidden) and (.., vocab_size)
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -200,6 +201,7 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
   }
   const int rows = static_cast<int>(tokens.size());
   const int hidden = config.hidden_size;
+  attention_plan.build(runs, kv, config.num_heads, ops->pool().num_threads());
   extend_rope_table(num_positions);
   resize_buffers(rows, logit_rows.size());
 
@@ -217,7 +219,7 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
     // Also this step's keys and values are read back from the blocks, rounded as every later step will find
     // them.
     ops->store_kv(k.data(), v.data(), i, slots, kv);
-    ops->attention(q.data(), config.num_heads, i, runs, kv, attended.data());
+    ops->attention(q.data(), attention_plan, i, kv, attended.data());
     ops->linear(attended.data(), rows, {{&layer.wo, or_null(layer.bo), h.data()}});
     ops->add(x.data(), h.data(), x.size());
 

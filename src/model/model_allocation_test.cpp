@@ -45,10 +45,18 @@ TEST(Model, AStepAllocatesNothing) {
     const SequenceSlice slice = {std::span(tokens).subspan(from, count), from, table, 1};
     model.forward({&slice, 1}, *kv);
   };
+  // Three that share 128 tokens of it: two decode, one is in its prompt.
+  std::vector<BlockId> other = table;
+  std::swap(other[8], other[13]);
+  const SequenceSlice shared[] = {{std::span(tokens).subspan(199, 1), 199, table, 1},
+                                  {std::span(tokens).subspan(150, 1), 150, other, 1},
+                                  {std::span(tokens).subspan(128, 20), 128, other, 0}};
   step(0, 200);
+  model.forward(shared, *kv);
   const int before = num_allocations;
   for (int i = 100; i < 200; ++i) step(i, 1);
   step(0, 150);
+  model.forward(shared, *kv);
   EXPECT_EQ(num_allocations, before);
 }
 

@@ -298,6 +298,44 @@ TEST(Model, LogitsOfManyTokensAreThoseOfForwardsThatEndAtEach) {
   }
 }
 
+// P1 for sequences over the same blocks: a prefix that one of them has computed, then pieces of different
+// sizes in one step, two of them the same.
+TEST(Model, SequencesThatShareBlocksGetTheBitsOfEachAlone) {
+  constexpr int kPrefix = 144, kPrefixBlocks = kPrefix / 16, kBlocksEach = 14;
+  std::minstd_rand random(3);
+  for (const char* name : {"llama-gqa", "llama-wide-heads"}) {
+    for (const Loaded& loaded : load_all_ways(kvasir::testing::test_data_dir() / "models" / name)) {
+      Model& model = *loaded.model;
+      const int counts[] = {1, 1, 30, 7, 7, 60};
+      constexpr int kNumSequences = std::size(counts);
+      auto pool = KvPool::create(model.kv_layout(16, KvDtype::kF16), kNumSequences * kBlocksEach);
+      ASSERT_TRUE(pool.ok());
+      std::vector<TokenId> prefix(kPrefix);
+      for (TokenId& token : prefix) token = static_cast<TokenId>(random() % model.config().vocab_size);
+      std::vector<std::vector<TokenId>> sequences(kNumSequences, prefix);
+      std::vector<std::vector<BlockId>> tables(kNumSequences);
+      std::vector<SequenceSlice> slices;
+      std::vector<float> expected;
+      for (int s = 0; s < kNumSequences; ++s) {
+        for (int i = 0; i < counts[s]; ++i) sequences[s].push_back((s == 4 ? 3 : s) + i);
+        for (int b = 0; b < kBlocksEach; ++b) {
+          tables[s].push_back(BlockId{b < kPrefixBlocks ? b : s * kBlocksEach + b});
+        }
+        slices.push_back({std::span<const TokenId>(sequences[s]).subspan(kPrefix), kPrefix, tables[s], 1});
+        Blocks own(model, kBlocksEach * 16, KvDtype::kF16);
+        const std::vector<float> alone =
+            run(model, own, sequences[s], 0, static_cast<int>(sequences[s].size()));
+        expected.insert(expected.end(), alone.begin(), alone.end());
+      }
+      const SequenceSlice first = {prefix, 0, tables[0], 0};
+      model.forward({&first, 1}, *pool);
+      const std::span<const float> logits = model.forward(slices, *pool);
+      ASSERT_EQ(logits.size(), expected.size());
+      EXPECT_EQ(std::memcmp(logits.data(), expected.data(), logits.size_bytes()), 0) << name;
+    }
+  }
+}
+
 TEST(Model, ConvertsWeightsToTheDtypeAskedFor) {
   // Exact: f16 and bf16 weights as f32. Near: f32 weights rounded.
   const auto models = kvasir::testing::test_data_dir() / "models";
