@@ -314,6 +314,15 @@ class Http(unittest.TestCase):
         self.assertEqual(reply["text"], text[:text.index(stop)])
         self.assertEqual(reply["finish_reason"], "stop")
 
+    def test_the_end_token_can_be_ignored(self):
+        case = json.loads((DATA / "tiny/cases.jsonl").read_text().splitlines()[0])
+        prompt = case["prompt"].removeprefix("<s>")
+        reply = self.server.generate(prompt, max_new_tokens=100)
+        self.assertEqual(reply["finish_reason"], "stop")
+        longer = self.server.generate(prompt, max_new_tokens=100, ignore_eos=True)
+        self.assertEqual((longer["finish_reason"], longer["generated_tokens"]), ("length", 100))
+        self.assertTrue(longer["text"].startswith(reply["text"]))
+
     def test_length_and_seed(self):
         reply = self.server.generate(facts(0, 4), max_new_tokens=3)
         if reply["finish_reason"] == "length":

@@ -17,7 +17,7 @@ Result<std::unique_ptr<ResponseStream>> ApiService::generate(GenerateRequest req
   submitted.prompt = std::move(prompt);
   submitted.max_new_tokens = request.max_new_tokens;
   submitted.sampling = request.sampling;
-  submitted.stop_token_ids = eos_token_ids_;
+  if (!request.ignore_eos) submitted.stop_token_ids = eos_token_ids_;
   submitted.use_cache = request.use_cache;
   submitted.use_prefix_cache = request.use_prefix_cache;
   submitted.cache_salt = request.cache_salt;

@@ -12,20 +12,21 @@ TEST(GenerateRequest, HasTheOriginalsDefaults) {
   ASSERT_TRUE(request);
   EXPECT_EQ(request->prompt, "Hi");
   EXPECT_EQ(request->max_new_tokens, 128);
-  EXPECT_TRUE(request->use_cache && request->use_prefix_cache && !request->stream);
+  EXPECT_TRUE(request->use_cache && request->use_prefix_cache && !request->ignore_eos && !request->stream);
   EXPECT_EQ(request->sampling.temperature, 0);
   EXPECT_FALSE(request->sampling.seed);
 }
 
 TEST(GenerateRequest, ReadsEveryField) {
   const auto parsed = parse_generate_request(
-      R"({"prompt":"p","max_new_tokens":5,"use_cache":false,"use_prefix_cache":false,"temperature":0.5,"top_p":0.9,)"
+      R"({"prompt":"p","max_new_tokens":5,"use_cache":false,"use_prefix_cache":false,"ignore_eos":true,)"
+      R"("temperature":0.5,"top_p":0.9,)"
       R"("top_k":7,"min_p":0.1,"repetition_penalty":1.1,"presence_penalty":-1,"frequency_penalty":2,)"
       R"("seed":18446744073709551615,"stop":["a","b"],"cache_salt":"s","stream":true})");
   const auto* request = std::get_if<GenerateRequest>(&parsed);
   ASSERT_TRUE(request);
   EXPECT_EQ(request->max_new_tokens, 5);
-  EXPECT_TRUE(!request->use_cache && !request->use_prefix_cache && request->stream);
+  EXPECT_TRUE(!request->use_cache && !request->use_prefix_cache && request->ignore_eos && request->stream);
   EXPECT_EQ(request->sampling.temperature, 0.5f);
   EXPECT_EQ(request->sampling.top_p, 0.9f);
   EXPECT_EQ(request->sampling.top_k, 7);

@@ -133,6 +133,7 @@ std::variant<GenerateRequest, Refusal> parse_generate_request(std::string_view b
   reader.read("max_new_tokens", request.max_new_tokens, 1, kMaxNewTokens);
   reader.read("use_cache", request.use_cache);
   reader.read("use_prefix_cache", request.use_prefix_cache);
+  reader.read("ignore_eos", request.ignore_eos);
   reader.read("temperature", request.sampling.temperature, 0, 100);
   reader.read("top_p", request.sampling.top_p, 0, 1);
   reader.read("top_k", request.sampling.top_k, 0, std::numeric_limits<int>::max());

@@ -17,6 +17,7 @@ struct GenerateRequest {
   int max_new_tokens = 128;
   bool use_cache = true;
   bool use_prefix_cache = true;
+  bool ignore_eos = false;
   engine::SamplingParams sampling;
   std::vector<std::string> stop;
   std::string cache_salt;
