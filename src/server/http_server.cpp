@@ -15,19 +15,19 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <cstdlib>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 #include <utility>
 #include <variant>
 
 #include "api/api_service.h"
+#include "server/event_stream.h"
+#include "server/responses.h"
 #include "server/version.h"
 
 namespace kvasir::server {
@@ -38,9 +38,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
-using nlohmann::ordered_json;
 using Request = http::request<http::string_body>;
-using Response = http::response<http::string_body>;
 
 constexpr int kNumThreads = 2;
 
@@ -85,59 +83,6 @@ struct Connection : std::enable_shared_from_this<Connection> {
   bool is_idle = true;   // between two requests
   bool is_gone = false;  // the client has closed
 };
-
-struct ErrorKind {
-  http::status status;
-  const char* type;
-};
-
-ErrorKind kind_of(StatusCode code) {
-  switch (code) {
-    case StatusCode::kInvalidArgument:
-      return {http::status::bad_request, "invalid_request_error"};
-    case StatusCode::kNotFound:
-      return {http::status::not_found, "not_found_error"};
-    case StatusCode::kUnsupported:
-      return {http::status::not_implemented, "not_supported_error"};
-    case StatusCode::kResourceExhausted:
-      return {http::status::too_many_requests, "rate_limit_error"};
-    case StatusCode::kUnavailable:
-    case StatusCode::kCancelled:
-      return {http::status::service_unavailable, "unavailable_error"};
-    default:
-      return {http::status::internal_server_error, "server_error"};
-  }
-}
-
-std::string error_body(std::string_view message, std::string_view type, std::string_view param,
-                       unsigned code) {
-  ordered_json json;
-  json["error"]["message"] = message;
-  json["error"]["type"] = type;
-  json["error"]["param"] = param.empty() ? ordered_json() : ordered_json(param);
-  json["error"]["code"] = code;
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-Response make_response(http::status status, std::string body) {
-  Response response(status, 11);
-  response.set(http::field::content_type, "application/json");
-  response.body() = std::move(body);
-  return response;
-}
-
-Response make_error(ErrorKind kind, std::string_view message, std::string_view param = "") {
-  Response response =
-      make_response(kind.status, error_body(message, kind.type, param, static_cast<unsigned>(kind.status)));
-  if (kind.status == http::status::too_many_requests || kind.status == http::status::service_unavailable) {
-    response.set(http::field::retry_after, "1");
-  }
-  return response;
-}
-
-Response make_error(const Status& status, std::string_view param = "") {
-  return make_error(kind_of(status.code()), status.message(), param);
-}
 
 // A server with a thousand connections needs more files than the usual soft limit.
 void raise_file_limit() {
@@ -432,52 +377,32 @@ asio::awaitable<bool> HttpServer::Impl::generate(std::shared_ptr<Connection> con
 // Server-sent events: one for each token, then the whole response.
 asio::awaitable<bool> HttpServer::Impl::write_events(Connection& connection, const Request& request,
                                                      api::ResponseStream& reply, Wake& wake) {
-  // HTTP/1.0 has no chunks: the end of the connection is the end of the stream.
-  const bool is_chunked = request.version() >= 11;
-  const bool keep_alive = is_chunked && request.keep_alive() && !is_draining;
-  http::response<http::empty_body> header(http::status::ok, request.version());
-  header.set(http::field::content_type, "text/event-stream");
-  header.set(http::field::cache_control, "no-cache");
-  header.keep_alive(keep_alive);
-  header.chunked(is_chunked);
-  http::response_serializer<http::empty_body> serializer(header);
-  error_code failure;
-  connection.stream.expires_after(config.write_timeout);
-  co_await http::async_write_header(connection.stream, serializer, with(failure));
+  EventStream events(connection.stream, request.version(), request.keep_alive() && !is_draining,
+                     config.write_timeout);
+  error_code failure = co_await events.flush();
   for (bool is_last = false; !is_last && !failure && !connection.is_gone;) {
-    const auto piece = reply.next();
-    if (!piece) {
+    bool has_new = false;
+    while (const auto piece = reply.next()) {
+      has_new = true;
+      is_last = piece->is_last();
+      if (!is_last || !piece->text.empty()) events.add_text(piece->text);
+      if (is_last && piece->status.ok()) {
+        events.add(*piece->response);
+      } else if (is_last) {
+        events.add_error(error_body(kind_of(piece->status.code()), piece->status.message(), ""));
+      }
+    }
+    if (!has_new) {
       co_await wake.wait();
-      continue;
-    }
-    is_last = piece->is_last();
-    std::string event;
-    if (!is_last || !piece->text.empty()) {
-      event =
-          "data: " +
-          ordered_json({{"text", piece->text}}).dump(-1, ' ', false, ordered_json::error_handler_t::replace) +
-          "\n\n";
-    }
-    if (is_last && piece->status.ok()) {
-      event += "data: " + *piece->response + "\n\n";
     } else if (is_last) {
-      const ErrorKind kind = kind_of(piece->status.code());
-      event += "event: error\ndata: " +
-               error_body(piece->status.message(), kind.type, "", static_cast<unsigned>(kind.status)) +
-               "\n\n";
-    }
-    connection.stream.expires_after(config.write_timeout);
-    if (is_chunked) {
-      co_await asio::async_write(connection.stream, http::make_chunk(asio::buffer(event)), with(failure));
+      failure = co_await events.finish();
     } else {
-      co_await asio::async_write(connection.stream, asio::buffer(event), with(failure));
+      failure = co_await events.flush();
     }
   }
   error_code ignored;
   connection.stream.socket().cancel(ignored);  // ends watch()
-  if (failure || connection.is_gone) co_return false;
-  if (is_chunked) co_await asio::async_write(connection.stream, http::make_chunk_last(), with(failure));
-  co_return keep_alive && !failure;
+  co_return events.keep_alive() && !failure && !connection.is_gone;
 }
 
 // Notices a client that closes its connection while its request runs.
