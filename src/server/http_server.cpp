@@ -26,6 +26,7 @@
 #include <variant>
 
 #include "api/api_service.h"
+#include "base/short_slices.h"
 #include "server/event_stream.h"
 #include "server/responses.h"
 #include "server/version.h"
@@ -177,8 +178,12 @@ void HttpServer::Impl::run() {
     if (!failure) on_signal(signal);
   });
   asio::co_spawn(control, accept(), asio::detached);
-  std::thread second([this] { io.run(); });
-  io.run();
+  const auto work = [this] {
+    prefer_short_slices();
+    io.run();
+  };
+  std::thread second(work);
+  work();
   second.join();
 }
 
