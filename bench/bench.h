@@ -24,6 +24,7 @@ Command add_cache(CLI::App& bench);
 Command add_kernels(CLI::App& bench);
 Command add_make_model(CLI::App& bench);
 Command add_model(CLI::App& bench);
+Command add_serve(CLI::App& bench);
 
 // Adds --shape with the names of model_shapes().
 void add_shape_option(CLI::App& command, std::string& shape);

@@ -1,0 +1,48 @@
+#pragma once
+
+// A model and its HTTP server in this process, on threads of their own, at a free port of this machine.
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "api/api_service.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "server/http_server.h"
+
+namespace kvasir::bench {
+
+class LocalServer {
+ public:
+  // Errors: those of loading the model and of listening.
+  static Result<std::unique_ptr<LocalServer>> start(const ModelOptions& model_options,
+                                                    const EngineOptions& engine_options);
+  ~LocalServer();
+  LocalServer(const LocalServer&) = delete;
+  LocalServer& operator=(const LocalServer&) = delete;
+
+  std::string url() const;
+  int context() const { return loaded_.model->config().max_position_embeddings; }
+  const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
+  const ThreadPool& pool() const { return *loaded_.pool; }
+
+  // Output tokens per second of the engine alone: all prompts at once, without HTTP, JSON and text. Blocks.
+  Result<double> engine_tokens_per_s(const std::vector<std::string>& prompts, int num_tokens);
+
+ private:
+  LocalServer() = default;
+
+  SteadyClock clock_;
+  LoadedModel loaded_;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<api::ApiService> service_;
+  std::unique_ptr<server::HttpServer> server_;
+  std::thread thread_;
+};
+
+}  // namespace kvasir::bench
