@@ -303,8 +303,11 @@ TEST(Model, LogitsOfManyTokensAreThoseOfForwardsThatEndAtEach) {
 TEST(Model, SequencesThatShareBlocksGetTheBitsOfEachAlone) {
   constexpr int kPrefix = 144, kPrefixBlocks = kPrefix / 16, kBlocksEach = 14;
   std::minstd_rand random(3);
-  for (const char* name : {"llama-gqa", "llama-wide-heads"}) {
-    for (const Loaded& loaded : load_all_ways(kvasir::testing::test_data_dir() / "models" / name)) {
+  for (const auto& [name, dtype] : {std::pair("llama-gqa", WeightDtype::kAuto),
+                                    {"llama-wide-heads", WeightDtype::kAuto},
+                                    {"llama-gqa", WeightDtype::kQ8_0},
+                                    {"llama-wide-heads", WeightDtype::kQ4_0}}) {
+    for (const Loaded& loaded : load_all_ways(kvasir::testing::test_data_dir() / "models" / name, dtype)) {
       Model& model = *loaded.model;
       const int counts[] = {1, 1, 30, 7, 7, 60};
       constexpr int kNumSequences = std::size(counts);
