@@ -40,6 +40,9 @@ Result<KvPool> KvPool::create(const KvLayout& layout, int num_blocks) {
     return error(StatusCode::kResourceExhausted, "kv pool: cannot map {} bytes for {} blocks: {}", bytes,
                  num_blocks, std::strerror(errno));
   }
+  // A tile is a fraction of a small page, and the next one of the layer is far away: with small pages the
+  // address of each would have to be looked up in memory. Only advice, so an error changes nothing.
+  madvise(memory, bytes, MADV_HUGEPAGE);
   return KvPool(layout, num_blocks, static_cast<std::byte*>(memory), bytes);
 }
 

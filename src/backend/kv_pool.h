@@ -1,7 +1,8 @@
 #pragma once
 
-// The memory of all KV blocks: one anonymous mapping, touched page by page as blocks are first used. It
-// stores and copies bytes; who owns which block is kv/'s business, what they mean is the model's.
+// The memory of all KV blocks: one anonymous mapping, touched page by page as blocks are first used, in huge
+// pages where the system gives them. It stores and copies bytes; who owns which block is kv/'s business, what
+// they mean is the model's.
 
 #include <cstddef>
 #include <span>
