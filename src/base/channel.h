@@ -3,13 +3,13 @@
 // A bounded queue between threads: any number of senders, any number of receivers, first in first out.
 // Stopping is closing: senders are refused from then on, receivers get what is left and then nullopt.
 
-#include <chrono>
+#include <algorithm>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace kvasir {
 
@@ -25,8 +25,8 @@ class Channel {
   bool try_send(T& value) {
     {
       const std::lock_guard lock(mutex_);
-      if (closed_ || queue_.size() >= capacity_) return false;
-      queue_.push_back(std::move(value));
+      if (closed_ || size_ >= capacity_) return false;
+      push(std::move(value));
     }
     not_empty_.notify_one();
     return true;
@@ -41,7 +41,7 @@ class Channel {
   // Waits for a value; nullopt once the channel is closed and empty.
   std::optional<T> receive() {
     std::unique_lock lock(mutex_);
-    not_empty_.wait(lock, [this] { return closed_ || !queue_.empty(); });
+    not_empty_.wait(lock, [this] { return closed_ || size_ > 0; });
     return pop();
   }
 
@@ -61,21 +61,34 @@ class Channel {
 
   std::size_t size() const {
     const std::lock_guard lock(mutex_);
-    return queue_.size();
+    return size_;
   }
 
  private:
+  // A ring that doubles when it is full: one whose receivers keep up allocates nothing.
+  void push(T value) {
+    if (size_ == ring_.size()) {
+      std::vector<std::optional<T>> larger(std::max<std::size_t>(4, 2 * ring_.size()));
+      for (std::size_t i = 0; i < size_; ++i) larger[i] = std::move(ring_[(first_ + i) % ring_.size()]);
+      ring_ = std::move(larger);
+      first_ = 0;
+    }
+    ring_[(first_ + size_++) % ring_.size()] = std::move(value);
+  }
+
   std::optional<T> pop() {
-    if (queue_.empty()) return std::nullopt;
-    std::optional<T> value(std::move(queue_.front()));
-    queue_.pop_front();
+    if (size_ == 0) return std::nullopt;
+    std::optional<T> value = std::exchange(ring_[first_], std::nullopt);
+    first_ = (first_ + 1) % ring_.size();
+    --size_;
     return value;
   }
 
   const std::size_t capacity_;
   mutable std::mutex mutex_;
   std::condition_variable not_empty_;
-  std::deque<T> queue_;  // guarded by mutex_
+  std::vector<std::optional<T>> ring_;  // these three guarded by mutex_: values at first_, first_ + 1, ...
+  std::size_t first_ = 0, size_ = 0;
   bool closed_ = false;  // guarded by mutex_
 };
 

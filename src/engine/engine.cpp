@@ -120,6 +120,7 @@ struct Engine::Impl {
   Scheduler scheduler;
   std::optional<TimePoint> cancel_at;  // set by Stop
   std::int64_t num_steps = 0;
+  double forward_ms = 0, overhead_ms = 0;  // see EngineStats
 
   std::thread thread;  // last: it uses all of the above
 };
@@ -274,16 +275,24 @@ void Engine::Impl::handle(Message message) {
 }
 
 void Engine::Impl::step() {
+  const TimePoint begin = clock.now();
   const int num_waiting = scheduler.num_waiting();
   const Batch& batch = scheduler.schedule();
   num_queued += scheduler.num_waiting() - num_waiting;
-  publish();
-  scheduler.send_events();  // full hits do not wait for the forward of the others
+  if (scheduler.has_events()) {  // full hits do not wait for the forward of the others
+    publish();
+    scheduler.send_events();
+  }
   if (batch.slices.empty()) return;
-  scheduler.commit(model.forward(batch.slices, pool));
+  const TimePoint forward_begin = clock.now();
+  const std::span<const float> logits = model.forward(batch.slices, pool);
+  const TimePoint forward_end = clock.now();
+  scheduler.commit(logits);
   ++num_steps;
+  forward_ms += elapsed_ms(forward_begin, forward_end);
   publish();
   scheduler.send_events();
+  overhead_ms += elapsed_ms(begin, forward_begin) + elapsed_ms(forward_end, clock.now());
 }
 
 void Engine::Impl::publish() {
@@ -298,6 +307,8 @@ void Engine::Impl::publish() {
   snapshot.requests_finished = counts.requests_finished;
   snapshot.preemptions = counts.preemptions;
   snapshot.steps = num_steps;
+  snapshot.forward_ms = forward_ms;
+  snapshot.overhead_ms = overhead_ms;
   stats.store(snapshot);
 }
 

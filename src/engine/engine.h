@@ -36,6 +36,8 @@ struct EngineStats {
   std::int64_t generated_tokens = 0;
   std::int64_t requests_running = 0, requests_waiting = 0, requests_finished = 0, preemptions = 0;
   std::int64_t steps = 0;
+  // Of the steps' time: inside the model, and around it (scheduling, cache, sampling, sending of events).
+  double forward_ms = 0, overhead_ms = 0;
 };
 
 class Engine {

@@ -22,8 +22,20 @@ double uniform(std::uint64_t seed, std::uint64_t index) {
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
+// The first of the largest. In lanes that do not depend on each other, because a chain of comparisons through
+// a vocabulary takes longer than all else that a step does outside the model.
 TokenId argmax(std::span<const float> logits) {
-  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  constexpr std::size_t kLanes = 16;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, logits[0]);
+  std::size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
+  }
+  for (; i < logits.size(); ++i) lanes[0] = std::max(lanes[0], logits[i]);
+  const float largest = *std::max_element(lanes, lanes + kLanes);
+  const auto found = std::find(logits.begin(), logits.end(), largest);
+  return found == logits.end() ? 0 : static_cast<TokenId>(found - logits.begin());  // 0: all are NaN
 }
 
 bool has_penalties(const SamplingParams& params) {

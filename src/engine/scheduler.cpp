@@ -154,6 +154,7 @@ bool Scheduler::admit(Sequence& sequence) {
     }
     sequence.blocks = std::move(blocks);
   }
+  sequence.blocks->reserve_table(round_up(sequence.max_tokens, config_.block_size) / config_.block_size);
   sequence.state = SequenceState::kRunning;
   sequence.num_computed_tokens = sequence.blocks->num_cached_tokens();
   if (is_first) {

@@ -72,6 +72,7 @@ class Scheduler {
   // Sends the events that the calls above have caused, in order. Apart from them, so that whoever learns of
   // an event finds it in the counters too.
   void send_events();
+  bool has_events() const { return !events_.empty(); }
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
   int num_waiting() const { return static_cast<int>(waiting_.size()); }

@@ -29,6 +29,10 @@ SequenceBlocks::~SequenceBlocks() {
   KVASIR_CHECK(!state_);
 }
 
+void SequenceBlocks::reserve_table(int num_blocks) {
+  state_->table.reserve(num_blocks);
+}
+
 std::span<const BlockId> SequenceBlocks::block_table() const {
   return state_->table;
 }

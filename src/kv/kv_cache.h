@@ -77,6 +77,9 @@ class SequenceBlocks {
   // Of the whole prompt, on a full hit; else empty. Valid until the next call of the cache.
   std::span<const std::byte> last_logits() const;
 
+  // Makes room in the table itself: up to so many blocks, KvCache::reserve() allocates nothing.
+  void reserve_table(int num_blocks);
+
  private:
   friend class KvCache;
   struct State;
