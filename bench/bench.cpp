@@ -10,7 +10,7 @@ Command add_bench(CLI::App& app) {
   CLI::App* bench = app.add_subcommand("bench", "Measure, and hold it against what the machine can do");
   bench->require_subcommand(1);
   std::vector<Command> commands;
-  for (const auto add : {add_kernels, add_model, add_cache, add_serve, add_make_model})
+  for (const auto add : {add_kernels, add_model, add_engine, add_cache, add_serve, add_make_model})
     commands.push_back(add(*bench));
   return {bench, [commands] {
             for (const Command& command : commands) {

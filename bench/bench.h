@@ -21,6 +21,7 @@ Command add_bench(CLI::App& app);
 
 // Its commands, one in each *_bench.cpp and make_model.cpp.
 Command add_cache(CLI::App& bench);
+Command add_engine(CLI::App& bench);
 Command add_kernels(CLI::App& bench);
 Command add_make_model(CLI::App& bench);
 Command add_model(CLI::App& bench);

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "base/check.h"
+#include "bench/machine_int8.h"
 #include "bench/machine_simd.h"
 
 namespace kvasir::bench {
@@ -42,6 +43,19 @@ double seconds_of(const Run& run) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Of a loop that returns how many products it has added, on all threads.
+template <typename Loop>
+double gops_of(ThreadPool& pool, const Loop& loop, std::size_t num_iterations) {
+  const int num_pieces = 64 * pool.num_threads();
+  const double multiply_adds = loop(num_iterations) * num_pieces;
+  const double seconds = seconds_of([&] {
+    pool.parallel_for(num_pieces, 1, [&](int begin, int end, int) {
+      for (int i = begin; i < end; ++i) loop(num_iterations);
+    });
+  });
+  return 2 * multiply_adds / seconds / 1e9;
+}
+
 constexpr std::size_t kPieceFloats = std::size_t{1} << 18;
 constexpr int kNumPieces = 512;
 
@@ -56,14 +70,14 @@ MachineLimits::MachineLimits(ThreadPool& pool) : pool_(pool), buffer_(kPieceFloa
 }
 
 void MachineLimits::sample() {
-  constexpr std::size_t kIterations = 20000;
-  const int num_pieces = 64 * pool_.num_threads();
-  const double multiply_adds = multiply_add(kIterations) * num_pieces;
-  const double fma_seconds = seconds_of([&] {
-    pool_.parallel_for(num_pieces, 1, [](int begin, int end, int) {
-      for (int i = begin; i < end; ++i) multiply_add(kIterations);
-    });
-  });
+  const Int8Loop vector = int8_vector_loop(), tile = int8_tile_loop();
+  fma_gflops_ = std::max(fma_gflops_, gops_of(pool_, multiply_add, 20000));
+  if (vector.instruction != nullptr) {
+    int8_gops_ = std::max(int8_gops_, gops_of(pool_, vector.multiply_add, 20000));
+  }
+  if (tile.instruction != nullptr) {
+    int8_tile_gops_ = std::max(int8_tile_gops_, gops_of(pool_, tile.multiply_add, 4000));
+  }
   const double read_seconds = seconds_of([&] {
     pool_.parallel_for(kNumPieces, 1, [&](int begin, int end, int) {
       for (int i = begin; i < end; ++i) {
@@ -71,8 +85,19 @@ void MachineLimits::sample() {
       }
     });
   });
-  fma_gflops_ = std::max(fma_gflops_, 2 * multiply_adds / fma_seconds / 1e9);
   read_gbs_ = std::max(read_gbs_, static_cast<double>(buffer_.size() * sizeof(float)) / read_seconds / 1e9);
+}
+
+const char* MachineLimits::int8_instruction() const {
+  const char* name = int8_vector_loop().instruction;
+  return name == nullptr ? "none" : name;
+}
+
+std::string MachineLimits::describe() const {
+  std::string text = fmt::format("limits: {:.0f} Gop/s of f32 multiply-adds, {:.0f} of int8 ({})",
+                                 fma_gflops_, int8_gops_, int8_instruction());
+  if (int8_tile_gops_ > 0) text += fmt::format(", {:.0f} of int8 in AMX tiles", int8_tile_gops_);
+  return text + fmt::format(", {:.1f} GB/s of reads", read_gbs_);
 }
 
 Times summarize(std::vector<double> seconds) {

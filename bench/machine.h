@@ -1,6 +1,6 @@
 #pragma once
 
-// What a benchmark says about the machine: its name, and the two limits that results are held against.
+// What a benchmark says about the machine: its name, and the limits that results are held against.
 
 #include <string>
 #include <vector>
@@ -19,18 +19,28 @@ class MachineLimits {
   // `pool` must outlive it. Takes 512 MiB, to be beyond any cache.
   explicit MachineLimits(ThreadPool& pool);
 
-  // Measures both limits once more, in some 50 ms.
+  // Measures all limits once more, in some 60 ms.
   void sample();
 
   // f32 multiply-adds on registers, in 1e9 operations per second (a fused multiply-add is two).
   double fma_gflops() const { return fma_gflops_; }
+  // 8-bit multiply-adds on registers (a product and its sum are two), with the CPU's fastest vector
+  // instruction for it, and with AMX's tiles. 0 where there is none.
+  double int8_gops() const { return int8_gops_; }
+  double int8_tile_gops() const { return int8_tile_gops_; }
+  // That instruction's name; "none".
+  const char* int8_instruction() const;
   // Reading memory, in 1e9 bytes per second.
   double read_gbs() const { return read_gbs_; }
+
+  // One line with all of them.
+  std::string describe() const;
 
  private:
   ThreadPool& pool_;
   std::vector<float> buffer_;
   double fma_gflops_ = 0;
+  double int8_gops_ = 0, int8_tile_gops_ = 0;
   double read_gbs_ = 0;
 };
 

@@ -1,126 +1,112 @@
-// `kvasir bench model`: a model of random weights, made in memory: prefill of 512 tokens against the
-// machine's f32 multiply-add peak, decode of one token against its read bandwidth.
+// `kvasir bench model`: prefill and decode, over the number of sequences and the length of their contexts,
+// against the machine's limits.
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <cstdlib>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "apps/loaded_model.h"
+#include "backend/cpu_backend.h"
 #include "bench/bench.h"
+#include "bench/chart.h"
 #include "bench/machine.h"
-#include "bench/random_model.h"
-#include "kernels/kernels.h"
-#include "model/model.h"
+#include "bench/model_runs.h"
+#include "bench/report.h"
 
 namespace kvasir::bench {
 namespace {
 
 struct Options {
-  std::string shape = model_shapes().front().name, dtype = "bf16";
-  int num_tokens = 512, num_threads = num_physical_cores(), num_runs = 5;
+  ModelOptions model;
+  std::string shape = model_shapes().front().name;
+  std::vector<int> prompts = {512}, batches = {1, 4, 16}, contexts = {128, 1024, 4096};
+  int num_runs = 5;
+  std::string json, chart;
 };
 
-// Weights that a token is multiplied with in the layers, and in the output matrix.
-std::pair<double, double> num_multiplied(const model::ModelConfig& config) {
-  const double q = 1.0 * config.num_heads * config.head_dim, kv = 1.0 * config.num_kv_heads * config.head_dim;
-  const double layer = config.hidden_size * (2 * q + 2 * kv + 3.0 * config.intermediate_size);
-  return {layer * config.num_layers, 1.0 * config.vocab_size * config.hidden_size};
-}
+constexpr int kBatchContext = 128;  // of each sequence, where their number changes
+
+// A curve, and what the limit allows at each of its points.
+struct Sweep {
+  Series measured, limit{"limit", {}, true};
+
+  void add(double x, const Measurement& m) {
+    measured.points.emplace_back(x, m.median());
+    limit.points.emplace_back(x, m.limit.rate / m.limit.per_event);
+  }
+};
 
 Status run(const Options& options) {
-  ThreadPool pool(options.num_threads);
-  KVASIR_ASSIGN_OR_RETURN(const auto kernels, kernels::select_kernels(std::getenv("KVASIR_ISA")));
-  fmt::print("{}\n", describe_machine(pool, kernels->isa));
-  const RandomModel random(model_shape(options.shape),
-                           options.dtype == "f32"   ? backend::WeightDtype::kF32
-                           : options.dtype == "f16" ? backend::WeightDtype::kF16
-                                                    : backend::WeightDtype::kBf16,
-                           1);
-  const std::string config = random.config();
-  std::vector<std::byte> weights;
-  weights.reserve(random.weights_bytes());
-  KVASIR_RETURN_IF_ERROR(random.write_weights(pool, [&](std::span<const std::byte> bytes) {
-    weights.insert(weights.end(), bytes.begin(), bytes.end());
-    return Status();
-  }));
-  const format::ModelFiles::MemoryFile files_in_memory[] = {{"config.json", std::as_bytes(std::span(config))},
-                                                            {"model.safetensors", weights}};
-  format::ModelFiles files = format::ModelFiles::from_memory("random", files_in_memory);
-  KVASIR_ASSIGN_OR_RETURN(const auto loaded, model::Model::load(files, {model::WeightDtype::kAuto}, pool));
-  model::Model& model = *loaded;
-  const auto [layer_weights, output_weights] = num_multiplied(model.config());
-  fmt::print("{}: {:.0f}M weights in {}, {} MB\n", options.shape,
-             static_cast<double>(random.num_weights()) / 1e6, options.dtype, weights.size() >> 20);
-
-  constexpr int kNumDecoded = 16;
-  const int n = options.num_tokens;
-  KVASIR_ASSIGN_OR_RETURN(
-      backend::KvPool kv,
-      backend::KvPool::create(model.kv_layout(16, backend::KvDtype::kF16), (n + kNumDecoded) / 16 + 1));
-  std::vector<BlockId> blocks;
-  for (int i = 0; i < kv.num_blocks(); ++i) blocks.push_back(BlockId{i});
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < n + kNumDecoded; ++i) tokens.push_back(i * 7919 % model.config().vocab_size);
-  const auto seconds_of = [&](int from, int count) {
-    const model::SequenceSlice slice = {std::span<const TokenId>(tokens).subspan(from, count), from, blocks,
-                                        true};
-    const auto start = std::chrono::steady_clock::now();
-    model.forward({&slice, 1}, kv);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  std::vector<double> prefill, decode;
-  seconds_of(0, n);  // grows the buffers
+  ThreadPool pool(options.model.threads > 0 ? options.model.threads : num_physical_cores());
+  KVASIR_ASSIGN_OR_RETURN(const auto ops, backend::CpuBackend::create(pool));
   MachineLimits limits(pool);
-  for (int i = 0; i < options.num_runs; ++i) {
-    limits.sample();
-    prefill.push_back(seconds_of(0, n));
-    for (int j = 0; j < kNumDecoded; ++j) decode.push_back(seconds_of(n + j, 1));
+  Report report(describe_machine(pool, ops->isa()));
+  std::unique_ptr<RandomModelFiles> random;
+  if (options.model.model.empty()) {
+    KVASIR_ASSIGN_OR_RETURN(random, RandomModelFiles::create(model_shape(options.shape), pool));
   }
+  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files,
+                          random ? random->open() : open_model_files(options.model.model));
+  KVASIR_ASSIGN_OR_RETURN(const auto runs, ModelRuns::load(files, options.model.dtype, pool, limits));
 
-  // Attention: q k and p v over the keys before each query, in every head.
-  const double prefill_gflop = 2e-9 * (layer_weights * n + output_weights +
-                                       1.0 * n * n * model.config().hidden_size * model.config().num_layers);
-  const double element_bytes = options.dtype == "f32" ? 4 : 2;
-  const double decode_gb = 1e-9 * ((layer_weights + output_weights) * element_bytes +
-                                   1.0 * n / 16 * static_cast<double>(kv.layout().block_bytes()));
-  fmt::print("limits: {:.1f} GFLOP/s f32, {:.1f} GB/s read\n", limits.fma_gflops(), limits.read_gbs());
-  const auto report = [](std::string_view what, int num_tokens, const Times& times, double work,
-                         std::string_view unit, double limit) {
-    fmt::print(
-        "{}: min {:.2f} ms, median {:.2f} ms; at the minimum {:.1f} tokens/s, {:.1f} {}, {:.1f}% of the "
-        "limit\n",
-        what, times.minimum * 1e3, times.median * 1e3, num_tokens / times.minimum, work / times.minimum, unit,
-        100 * work / times.minimum / limit);
-  };
-  report(fmt::format("prefill of {} tokens", n), n, summarize(prefill), prefill_gflop, "GFLOP/s",
-         limits.fma_gflops());
-  report(fmt::format("decode of 1 token after {}", n), 1, summarize(decode), decode_gb, "GB/s",
-         limits.read_gbs());
-  return Status();
+  report.section(random ? options.shape : files.name());
+  for (const int num_tokens : options.prompts) {
+    KVASIR_ASSIGN_OR_RETURN(Measurement m, runs->prefill(num_tokens, options.num_runs));
+    report.add(std::move(m));
+  }
+  Sweep batches, contexts;
+  for (const int num_sequences : options.batches) {
+    KVASIR_ASSIGN_OR_RETURN(Measurement m, runs->decode(num_sequences, kBatchContext, options.num_runs));
+    batches.add(num_sequences, m);
+    report.add(std::move(m));
+  }
+  for (const int context : options.contexts) {
+    KVASIR_ASSIGN_OR_RETURN(Measurement m, runs->decode(1, context, options.num_runs));
+    contexts.add(context, m);
+    report.add(std::move(m));
+  }
+  fmt::print("\n{}\n", limits.describe());
+  if (!options.json.empty()) KVASIR_RETURN_IF_ERROR(report.write_json(options.json));
+  if (options.chart.empty()) return Status();
+  batches.measured.name = contexts.measured.name = runs->dtype();
+  batches.limit.name = contexts.limit.name = "read bandwidth";
+  const Chart charts[] = {{fmt::format("Decode after {} tokens", kBatchContext),
+                           "sequences",
+                           "tokens per second",
+                           {batches.measured, batches.limit}},
+                          {"Decode of one sequence",
+                           "tokens of context",
+                           "tokens per second",
+                           {contexts.measured, contexts.limit}}};
+  return write_file(options.chart, to_svg(charts));
 }
 
 }  // namespace
 
 Command add_model(CLI::App& bench) {
-  CLI::App* command =
-      bench.add_subcommand("model", "Prefill and decode with random weights against the machine's limits");
+  CLI::App* command = bench.add_subcommand(
+      "model", "Prefill and decode, with random weights or a model's, against the machine's limits");
   const auto options = std::make_shared<Options>();  // shared by the flags and the command
+  add_model_options(*command, options->model);
+  command->get_option("--model")->description("Folder of a Hugging Face model; without it random weights");
   add_shape_option(*command, options->shape);
-  command->add_option("--dtype", options->dtype, "Type of the weights")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
-  command->add_option("--tokens", options->num_tokens, "Length of the prefill")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 8000));
-  command->add_option("--threads", options->num_threads, "Threads")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1024));
+  const auto add_list = [&](const char* flag, std::vector<int>& values, const char* help) {
+    command->add_option(flag, values, help)
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+  };
+  add_list("--prompts", options->prompts, "Lengths of the prompts to compute");
+  add_list("--batches", options->batches, "Numbers of sequences to decode");
+  add_list("--contexts", options->contexts, "Lengths of the context to decode after");
   command->add_option("--runs", options->num_runs, "Runs, of which the median counts")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(5, 1000))
+      ->capture_default_str();
+  command->add_option("--json", options->json, "File for the results");
+  command->add_option("--chart", options->chart, "SVG file for decode over batches and contexts");
   return {command, [options] { return run(*options); }};
 }
 
