@@ -78,8 +78,8 @@ TEST(ThreadPool, IdlePoolUsesNoCpu) {
   EXPECT_LT(cpu_seconds() - before, 0.03);
 }
 
-// Two threads on cores that others keep busy: nobody waits for a thread that has no core right now, so they take
-// about as long as one thread does.
+// Two threads on cores that others keep busy: nobody waits for a thread that has no core right now, so they
+// take about as long as one thread does.
 TEST(ThreadPool, TwoThreadsOnBusyCoresDoNotCollapse) {
   const auto seconds_of = [](int num_threads) {
     ThreadPool pool(num_threads);

@@ -68,7 +68,7 @@ TEST(Engine, ADecodeStepAllocatesNothing) {
   ThreadPool pool(2);
   auto files = format::ModelFiles::open((kvasir::testing::test_data_dir() / "models/llama-gqa").string());
   ASSERT_TRUE(files.ok());
-  const auto model = model::Model::load(*files, model::WeightDtype::kAuto, pool);
+  const auto model = model::Model::load(*files, {model::WeightDtype::kAuto}, pool);
   ASSERT_TRUE(model.ok()) << model.status().message();
   const SteadyClock clock;
   EngineConfig config;
