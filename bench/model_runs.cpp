@@ -96,7 +96,7 @@ Result<std::unique_ptr<ModelRuns>> ModelRuns::load(format::ModelFiles& files, co
   const auto known = std::find_if(std::begin(kDtypes), std::end(kDtypes),
                                   [&](const Dtype& candidate) { return candidate.name == name; });
   KVASIR_CHECK(known != std::end(kDtypes));  // the flag has checked the name
-  KVASIR_ASSIGN_OR_RETURN(auto model, model::Model::load(files, known->dtype, pool));
+  KVASIR_ASSIGN_OR_RETURN(auto model, model::Model::load(files, {known->dtype}, pool));
   return std::unique_ptr<ModelRuns>(
       new ModelRuns(std::move(model), name, known->bytes_per_weight, known->has_integer_products, limits));
 }
