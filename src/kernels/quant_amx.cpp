@@ -38,7 +38,6 @@ void expand(const Block& block, const std::byte* panel) {
   std::byte* to = block.expanded;
   constexpr std::size_t kLines = group_bytes(kType) / kLineBytes;
   for (std::size_t g = 0; g < block.num_groups; ++g, to += kSignedGroupBytes) {
-    prefetch_lines(quants + block.ahead, group_bytes(kType));
     for (std::size_t l = 0; l < kLines; ++l, quants += kLineBytes) {
       const __m512i bytes = _mm512_loadu_si512(quants);
       if constexpr (kType == QuantType::kQ8_0) {
@@ -53,6 +52,7 @@ void expand(const Block& block, const std::byte* panel) {
   }
 }
 
+template <QuantType kType>
 struct TileWeights {
   template <std::size_t kRows>
   void accumulate(std::size_t g, const std::byte* x, std::size_t x_stride, const std::int32_t*,
@@ -72,10 +72,14 @@ struct TileWeights {
   __m512 scales(std::size_t g, std::size_t) const {
     return Avx512Vnni::load_scales(scale + g * kGroupScaleBytes);
   }
-  void prefetch(std::size_t) const {}  // expand() does
+  void prefetch(std::size_t g) const {
+    prefetch_lines(next + g * group_bytes(kType), group_bytes(kType));
+    prefetch_scales(scale, g);
+  }
 
-  const std::byte* quants;
+  const std::byte* quants;  // signed
   const std::byte* scale;
+  const std::byte* next;  // the weights after this block, as they lie in the panel
 };
 
 template <QuantType kType>
@@ -85,8 +89,9 @@ void Amx::block(const Block& block) {
     for (std::size_t p = 0; p < block.num_panels; ++p) {
       const std::byte* panel = block.panel + p * block.panel_stride;
       expand<kType>(block, panel);
-      const TileWeights w = {block.expanded,
-                             panel + block.scales_offset + block.first_group * kGroupScaleBytes};
+      const TileWeights<kType> w = {block.expanded,
+                                    panel + block.scales_offset + block.first_group * kGroupScaleBytes,
+                                    panel + block.first_group * group_bytes(kType) + block.ahead};
       for (std::size_t row = 0; row < amx_rows; row += kAmxRows) {
         add_tile<Amx, kAmxRows, 1>(block, row, w, block.sums + p * kPanelColumns);
       }

@@ -107,6 +107,7 @@ struct DirectWeights {
   }
   void prefetch(std::size_t g) const {
     prefetch_lines(quants + ahead + g * group_bytes(kType), group_bytes(kType));
+    prefetch_scales(scale, g);
   }
 
   const std::byte* quants;
@@ -135,7 +136,6 @@ struct Expanded {
     const std::byte* scale = block.panel + block.scales_offset + block.first_group * kGroupScaleBytes;
     for (std::size_t g = 0; g < block.num_groups;
          ++g, quants += group_bytes(kType), scale += kGroupScaleBytes) {
-      prefetch_lines(quants + block.ahead, group_bytes(kType));
       for (std::size_t half = 0; half < 2; ++half) {
         __m256i* to = planes(block.expanded, half, g);
         constexpr std::size_t kLines = group_bytes(kType) / kLineBytes;
@@ -159,7 +159,9 @@ struct ExpandedWeights {
 
   ExpandedWeights(const Block& block, std::size_t half)
       : planes(Expanded<kType>::planes(block.expanded, half, 0)),
-        scale(Expanded<kType>::scales(block.expanded, 0) + half * kHalfColumns) {}
+        scale(Expanded<kType>::scales(block.expanded, 0) + half * kHalfColumns),
+        next(block.panel + block.first_group * group_bytes(kType) + block.ahead + half * kHalfGroupBytes),
+        panel_scales(block.panel + block.scales_offset + block.first_group * kGroupScaleBytes) {}
 
   template <std::size_t kRows>
   void accumulate(std::size_t g, const std::byte* x, std::size_t x_stride, const std::int32_t* corrections,
@@ -178,10 +180,17 @@ struct ExpandedWeights {
   __m256 scales(std::size_t g, std::size_t) const {
     return _mm256_load_ps(scale + g * kPanelColumns);
   }
-  void prefetch(std::size_t) const {}  // Expanded::fill does
+  // Each half asks for half of a group's lines, while it multiplies: Expanded::fill would only wait for them.
+  void prefetch(std::size_t g) const {
+    prefetch_lines(next + g * group_bytes(kType), kHalfGroupBytes);
+    prefetch_scales(panel_scales, g);
+  }
 
+  static constexpr std::size_t kHalfGroupBytes = group_bytes(kType) / 2;
   const __m256i* planes;
   const float* scale;
+  const std::byte* next;  // the weights after this block
+  const std::byte* panel_scales;
 };
 
 template <QuantType kType>

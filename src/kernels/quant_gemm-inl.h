@@ -77,6 +77,11 @@ inline void prefetch_lines(const std::byte* from, std::size_t num_bytes) {
   for (std::size_t i = 0; i < num_bytes; i += kLineBytes) __builtin_prefetch(from + i, 0, 2);
 }
 
+// Scales of group g of the next block of a panel, given those of this one: two groups are a line.
+inline void prefetch_scales(const std::byte* scales, std::size_t g) {
+  if (g % 2 == 0) __builtin_prefetch(scales + (kBlockGroups + g) * kGroupScaleBytes, 0, 2);
+}
+
 // Adds the products of kRows rows with the kVectors registers of columns of `w` to sums. Only the first tile
 // of a block asks for the weights that come after the block.
 template <class Isa, std::size_t kRows, std::size_t kVectors, class Weights>

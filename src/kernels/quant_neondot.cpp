@@ -97,6 +97,7 @@ struct NeonWeights {
   }
   void prefetch(std::size_t g) const {
     prefetch_lines(quants + ahead + g * group_bytes(kType), group_bytes(kType));
+    prefetch_scales(scale, g);
   }
 
   const std::byte* quants;

@@ -145,6 +145,7 @@ struct PanelWeights {
   void prefetch(std::size_t g) const {
     for (std::size_t p = 0; p < num_panels; ++p) {
       prefetch_lines(quants + ahead + p * panel_stride + g * group_bytes(kType), group_bytes(kType));
+      prefetch_scales(scale + p * panel_stride, g);
     }
   }
 
