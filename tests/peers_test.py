@@ -26,7 +26,7 @@ def comparison(ours, theirs):
     """A run of the decode workload: milliseconds between the tokens of each run, of Kvasir and of a peer."""
     return {
         "about": {"date": "2026-01-01", "cpu": "a CPU", "threads": 2, "kvasir": "abc", "versions": ["peer 1"],
-                  "model": "a model", "runs": len(ours), "quick": False, "context": 2560},
+                  "model": "a model", "runs": len(ours), "quick": [], "context": 2560},
         "systems": {"kvasir q8_0": "ours", "llama.cpp q8_0": "theirs"},
         "results": {"decode": {name: [[phase("", inter_token_mean_ms=ms)] for ms in runs]
                                for name, runs in [("kvasir q8_0", ours), ("llama.cpp q8_0", theirs)]}},

@@ -124,6 +124,10 @@ def ratio(row, ours, theirs):
     return ours / theirs if row.more_is_better else theirs / ours
 
 
+def title_of(row, data):
+    return row.title + (", a quarter of it" if row.workload in data["about"]["quick"] else "")
+
+
 def is_kvasir(system):
     return system.startswith("kvasir")
 
@@ -155,7 +159,7 @@ def render_table(data):
             cells += [name, f"{times:.2f}x" + (" (behind)" if times < 1 else "")]
         elif has_peers:
             cells += ["-", "-"]
-        yield f"| {row.title} | {row.unit} | " + " | ".join(cells) + " |"
+        yield f"| {title_of(row, data)} | {row.unit} | " + " | ".join(cells) + " |"
 
 
 def render_pairs(data):
@@ -178,7 +182,7 @@ def render_pairs(data):
             else:
                 cells.append("-")
         if any(cell != "-" for cell in cells):
-            yield f"| {row.title} | " + " | ".join(cells) + " |"
+            yield f"| {title_of(row, data)} | " + " | ".join(cells) + " |"
 
 
 def render_computed(data):
@@ -216,8 +220,7 @@ def render(data):
              f"- Kvasir {facts['kvasir']}" + "".join(f"; {version}" for version in facts["versions"]),
              f"- the model: {facts['model']}; random weights, so replies say nothing and have their full length; a prompt "
              f"and its reply have at most {facts['context']:,} tokens",
-             f"- medians of {facts['runs']} runs" + (", a quarter of each workload" if facts["quick"] else "") +
-             "; ± is half the distance between the extremes where they are more than 10% of the median apart", ""]
+             f"- medians of {facts['runs']} runs; ± is half the distance between the extremes where they are more than 10% of the median apart", ""]
     lines += [f"- **{system}**: {describe}" for system, describe in data["systems"].items()]
     lines += ["", "## Results", "", *render_table(data), *render_pairs(data), *render_computed(data), ""]
     notes = pathlib.Path(__file__).with_name("notes.md")

@@ -141,18 +141,18 @@ def transformers_systems(arguments, threads):
 
 
 PEERS = {"llamacpp": llama_systems, "openvino": openvino_systems, "transformers": transformers_systems}
-# What one request after the other can do in the time that a comparison may take.
-SLOW_WORKLOADS = {"transformers bf16": {"prefill", "decode", "rag", "repeat"}}
+# It computes every prompt again, one request after the other: once, and only what that says something about.
+SLOW = "transformers bf16"
 
 
 def measure(arguments, system, workload, run):
     """The JSON of one run of `kvasir bench serve`."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "result.json"
-        command = [*shlex.split(arguments.wrap), arguments.kvasir, "bench", "serve", "--url", system.url, "--workload",
-                   workload, "--runs", "1", "--seed", str(arguments.seed + run), "--model", arguments.model, "--context",
-                   str(arguments.context), "--timeout", str(arguments.timeout), "--json", str(path)]
-        if arguments.quick:
+        command = [arguments.kvasir, "bench", "serve", "--url", system.url, "--workload", workload, "--runs", "1", "--seed",
+                   arguments.seed + run, "--model", arguments.model, "--context", arguments.context, "--timeout",
+                   arguments.timeout, "--json", path]
+        if workload in arguments.quick:
             command.append("--quick")
         system.go_on()
         try:
@@ -165,23 +165,38 @@ def measure(arguments, system, workload, run):
         return json.loads(path.read_text())["workloads"]
 
 
-def compare(arguments, systems):
-    """Results by workload and system: a list of runs, each a list of phases."""
+@contextlib.contextmanager
+def lock_held(command):
+    """While it lasts, a process runs that was started by `command`, such as one that holds a lock."""
+    if not command:
+        yield
+        return
+    holder = subprocess.Popen([*shlex.split(command), "sh", "-c", "echo held; read -r line"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        holder.stdout.readline()
+        yield
+    finally:
+        holder.stdin.close()
+        holder.wait()
+
+
+def compare(arguments, systems, keep):
+    """Results by workload and system: a list of runs, each a list of phases. `keep` gets them after each turn."""
     results = {}
-    for workload in arguments.workloads:
-        for run in range(arguments.runs):
-            # Each time another one goes first.
-            for system in systems[run % len(systems):] + systems[:run % len(systems)]:
-                if workload not in SLOW_WORKLOADS.get(system.name, WORKLOADS):
-                    continue
-                if run > 0 and system.name in SLOW_WORKLOADS:
-                    continue
-                begin = time.monotonic()
-                phases = measure(arguments, system, workload, run)
-                print(f"{workload}, run {run + 1}, {system.name}: {time.monotonic() - begin:.1f} s", flush=True)
-                if phases is not None:
-                    results.setdefault(workload, {}).setdefault(system.name, []).append(phases)
-    return results
+    for run in range(arguments.runs):
+        for workload in arguments.workloads:
+            with lock_held(arguments.wrap):
+                # Each time another one goes first.
+                for system in systems[run % len(systems):] + systems[:run % len(systems)]:
+                    if system.name == SLOW and (run > 0 or workload not in arguments.slow_workloads):
+                        continue
+                    begin = time.monotonic()
+                    phases = measure(arguments, system, workload, run)
+                    print(f"{workload}, run {run + 1}, {system.name}: {time.monotonic() - begin:.1f} s", flush=True)
+                    if phases is not None:
+                        results.setdefault(workload, {}).setdefault(system.name, []).append(phases)
+            keep(results)
 
 
 def parse_arguments():
@@ -204,6 +219,8 @@ def parse_arguments():
                         help=f"of {', '.join(PEERS)}, or all (the default), or none")
     parser.add_argument("--workloads", type=names(WORKLOADS), default=WORKLOADS, metavar="LIST",
                         help=f"of {', '.join(WORKLOADS)}, or all (the default)")
+    parser.add_argument("--slow-workloads", type=names_or_none(WORKLOADS), default=["prefill", "decode", "rag"],
+                        metavar="LIST", help="those that transformers runs, once each; default: prefill,decode,rag")
     parser.add_argument("--kvasir-dtypes", type=lambda text: text.split(","), default=["q8_0", "q4_0"], metavar="LIST",
                         help="what `kvasir serve` gets as --dtype, in turn; default: q8_0,q4_0")
     parser.add_argument("--runs", type=int, default=3, help="of each workload; default: 3")
@@ -211,9 +228,11 @@ def parse_arguments():
     parser.add_argument("--context", type=int, default=2560, help="tokens of prompt and reply at most; default: 2560")
     parser.add_argument("--threads", type=int, default=0, help="of each server; default: all that this process may use")
     parser.add_argument("--timeout", type=int, default=600, help="seconds until a request has failed; default: 600")
-    parser.add_argument("--quick", action="store_true", help="a quarter of each workload")
+    parser.add_argument("--quick", type=names_or_none(WORKLOADS), default=[], metavar="LIST",
+                        help="workloads of which a quarter is run: on a slow machine the long prompts take minutes")
     parser.add_argument("--wrap", default="", metavar="COMMAND",
-                        help="goes in front of each measurement, such as 'flock FILE' on a machine with other work")
+                        help="runs while the servers take a turn at a workload, such as 'flock FILE' on a machine with "
+                        "other work")
     parser.add_argument("--kvasir", type=pathlib.Path, default=ROOT / "build/release/apps/kvasir", help="the binary")
     parser.add_argument("--venv", type=pathlib.Path, default=ROOT / "build/peers/venv", help="of install.py")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/peers/work",
@@ -246,12 +265,10 @@ def main():
                 stack.callback(system.stop)
                 system.start(log)
                 system.pause()
-            results = compare(arguments, systems)
-        results_path.write_text(json.dumps({
-            "about": report.about(arguments, threads),
-            "systems": {system.name: system.describe for system in systems},
-            "results": results,
-        }, indent=1))
+            data = {"about": report.about(arguments, threads),
+                    "systems": {system.name: system.describe for system in systems}}
+            compare(arguments, systems,
+                    lambda results: results_path.write_text(json.dumps(data | {"results": results}, indent=1)))
     text = report.render(json.loads(results_path.read_text()))
     if arguments.out is None:
         print(text)
