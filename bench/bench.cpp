@@ -8,7 +8,8 @@ namespace kvasir::bench {
 
 Command add_bench(CLI::App& app) {
   CLI::App* bench = app.add_subcommand("bench", "Measure, and hold it against what the machine can do");
-  bench->require_subcommand(1);
+  bench->footer("Without a command: the numbers that Kvasir means to reach, in a few minutes.");
+  bench->require_subcommand(0, 1);
   std::vector<Command> commands;
   for (const auto add : {add_kernels, add_model, add_engine, add_cache, add_serve, add_make_model})
     commands.push_back(add(*bench));
@@ -16,7 +17,7 @@ Command add_bench(CLI::App& app) {
             for (const Command& command : commands) {
               if (command.app->parsed()) return command.run();
             }
-            return Status();
+            return run_targets();
           }};
 }
 

@@ -27,6 +27,9 @@ Command add_make_model(CLI::App& bench);
 Command add_model(CLI::App& bench);
 Command add_serve(CLI::App& bench);
 
+// Measures the numbers that Kvasir means to reach and prints them as a table, in a few minutes.
+Status run_targets();
+
 // Adds --shape with the names of model_shapes().
 void add_shape_option(CLI::App& command, std::string& shape);
 

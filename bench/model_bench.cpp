@@ -50,7 +50,8 @@ Status run(const Options& options) {
   }
   KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files,
                           random ? random->open() : open_model_files(options.model.model));
-  KVASIR_ASSIGN_OR_RETURN(const auto runs, ModelRuns::load(files, options.model.dtype, pool, limits));
+  KVASIR_ASSIGN_OR_RETURN(const model::WeightDtype dtype, options.model.weight_dtype());
+  KVASIR_ASSIGN_OR_RETURN(const auto runs, ModelRuns::load(files, dtype, pool, limits));
 
   report.section(random ? options.shape : files.name());
   for (const int num_tokens : options.prompts) {

@@ -14,25 +14,28 @@ namespace kvasir::bench {
 namespace {
 
 struct Dtype {
-  const char* name;
   model::WeightDtype dtype;
-  double bytes_per_weight;
+  const char* name;
+  double bytes;       // of a weight
+  double kept_bytes;  // of one in the matrices that stay at 8 bits (see model::WeightDtype)
   bool has_integer_products;
 };
 
 constexpr Dtype kDtypes[] = {
-    {"f32", model::WeightDtype::kF32, 4, false},
-    {"f16", model::WeightDtype::kF16, 2, false},
-    {"bf16", model::WeightDtype::kBf16, 2, false},
+    {model::WeightDtype::kF32, "f32", 4, 4, false},
+    {model::WeightDtype::kF16, "f16", 2, 2, false},
+    {model::WeightDtype::kBf16, "bf16", 2, 2, false},
+    {model::WeightDtype::kQ8_0, "q8_0", 34.0 / 32, 34.0 / 32, true},
+    {model::WeightDtype::kQ4_0, "q4_0", 18.0 / 32, 34.0 / 32, true},
 };
 
-// The type of the stored weights, which `auto` keeps.
-Result<const char*> stored_dtype(format::ModelFiles& files) {
+// The type of the stored weights.
+Result<model::WeightDtype> stored_dtype(format::ModelFiles& files) {
   KVASIR_ASSIGN_OR_RETURN(const format::TensorMap tensors, format::read_tensors(files));
   for (const auto& [name, tensor] : tensors) {
     if (tensor.shape.size() != 2) continue;
-    if (tensor.dtype == format::TensorDtype::kF32) return "f32";
-    return tensor.dtype == format::TensorDtype::kF16 ? "f16" : "bf16";
+    if (tensor.dtype == format::TensorDtype::kF32) return model::WeightDtype::kF32;
+    return tensor.dtype == format::TensorDtype::kF16 ? model::WeightDtype::kF16 : model::WeightDtype::kBf16;
   }
   return error(StatusCode::kCorrupt, "{}: no matrix among its tensors", files.name());
 }
@@ -74,31 +77,31 @@ format::ModelFiles RandomModelFiles::open() const {
   return format::ModelFiles::from_memory("random weights", files);
 }
 
-ModelRuns::ModelRuns(std::unique_ptr<model::Model> model, std::string dtype, double bytes_per_weight,
-                     bool has_integer_products, MachineLimits& limits)
-    : model_(std::move(model)),
-      dtype_(std::move(dtype)),
-      bytes_per_weight_(bytes_per_weight),
-      has_integer_products_(has_integer_products),
-      limits_(limits) {
+ModelRuns::ModelRuns(std::unique_ptr<model::Model> model, model::WeightDtype dtype, MachineLimits& limits)
+    : model_(std::move(model)), limits_(limits) {
+  const auto found = std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                                  [&](const Dtype& candidate) { return candidate.dtype == dtype; });
+  KVASIR_CHECK(found != std::end(kDtypes));
+  dtype_ = found->name;
+  has_integer_products_ = found->has_integer_products;
   const model::ModelConfig& config = model_->config();
   const double q = 1.0 * config.num_heads * config.head_dim, kv = 1.0 * config.num_kv_heads * config.head_dim;
-  layer_weights_ = config.num_layers * config.hidden_size * (2 * q + 2 * kv + 3.0 * config.intermediate_size);
+  const double keys_and_values = 2.0 * config.num_layers * config.hidden_size * kv;
+  layer_weights_ =
+      config.num_layers * config.hidden_size * (2 * q + 3.0 * config.intermediate_size) + keys_and_values;
   output_weights_ = 1.0 * config.vocab_size * config.hidden_size;
+  weight_bytes_ = (layer_weights_ - keys_and_values) * found->bytes +
+                  (keys_and_values + output_weights_) * found->kept_bytes;
 }
 
-Result<std::unique_ptr<ModelRuns>> ModelRuns::load(format::ModelFiles& files, const std::string& dtype,
+Result<std::unique_ptr<ModelRuns>> ModelRuns::load(format::ModelFiles& files, model::WeightDtype dtype,
                                                    ThreadPool& pool, MachineLimits& limits) {
-  std::string name = dtype;
-  if (dtype == "auto") {
-    KVASIR_ASSIGN_OR_RETURN(name, stored_dtype(files));
+  KVASIR_ASSIGN_OR_RETURN(auto model, model::Model::load(files, {dtype}, pool));
+  model::WeightDtype held = model->dtype();
+  if (held == model::WeightDtype::kAuto) {
+    KVASIR_ASSIGN_OR_RETURN(held, stored_dtype(files));
   }
-  const auto known = std::find_if(std::begin(kDtypes), std::end(kDtypes),
-                                  [&](const Dtype& candidate) { return candidate.name == name; });
-  KVASIR_CHECK(known != std::end(kDtypes));  // the flag has checked the name
-  KVASIR_ASSIGN_OR_RETURN(auto model, model::Model::load(files, {known->dtype}, pool));
-  return std::unique_ptr<ModelRuns>(
-      new ModelRuns(std::move(model), name, known->bytes_per_weight, known->has_integer_products, limits));
+  return std::unique_ptr<ModelRuns>(new ModelRuns(std::move(model), held, limits));
 }
 
 // Seconds of each run of a step in which each sequence gets the `num_tokens` tokens after its context.
@@ -153,9 +156,8 @@ Result<Measurement> ModelRuns::decode(int num_sequences, int context, int num_ru
   for (const double s : seconds) result.runs.push_back(num_sequences / s);
   const double kv_bytes_per_token =
       static_cast<double>(model_->kv_layout(kBlockSize, backend::KvDtype::kF16).block_bytes()) / kBlockSize;
-  const double weight_bytes = (layer_weights_ + output_weights_) * bytes_per_weight_;
   result.limit = {"GB/s", limits_.read_gbs(),
-                  1e-9 * (weight_bytes / num_sequences + (context + 1) * kv_bytes_per_token)};
+                  1e-9 * (weight_bytes_ / num_sequences + (context + 1) * kv_bytes_per_token)};
   return result;
 }
 

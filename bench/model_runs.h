@@ -29,8 +29,8 @@ class RandomModelFiles {
 
 class ModelRuns {
  public:
-  // Loads the model. `dtype` is one of --dtype's names. `files`, `pool` and `limits` must outlive it.
-  static Result<std::unique_ptr<ModelRuns>> load(format::ModelFiles& files, const std::string& dtype,
+  // Loads the model. `files`, `pool` and `limits` must outlive it. Errors: those of model::Model::load.
+  static Result<std::unique_ptr<ModelRuns>> load(format::ModelFiles& files, model::WeightDtype dtype,
                                                  ThreadPool& pool, MachineLimits& limits);
 
   // What the weights are held as, such as "q8_0".
@@ -46,15 +46,14 @@ class ModelRuns {
   Result<Measurement> decode(int num_sequences, int context, int num_runs);
 
  private:
-  ModelRuns(std::unique_ptr<model::Model> model, std::string dtype, double bytes_per_weight,
-            bool has_integer_products, MachineLimits& limits);
+  ModelRuns(std::unique_ptr<model::Model> model, model::WeightDtype dtype, MachineLimits& limits);
   Result<std::vector<double>> time(int num_sequences, int context, int num_tokens, int num_runs);
 
   std::unique_ptr<model::Model> model_;
   std::string dtype_;
-  double bytes_per_weight_;
   bool has_integer_products_;
   double layer_weights_, output_weights_;  // that a token is multiplied with
+  double weight_bytes_;                    // of both
   MachineLimits& limits_;
 };
 
