@@ -8,8 +8,8 @@
 //   concurrent              10 prompts of 30 tokens at once, 32 new tokens each
 //   rag                     a context of 470 tokens with a question (cold), then 4 questions on it (warm)
 //   repeat                  a prompt of 480 tokens (cold), then the same again 8 times
-//   system                  32 requests, 16 at a time: 1,024 tokens in common and 32 of their own, 64 new
-//   ones chat                    8 conversations at once, 4 turns each, every prompt with all that was said
+//   system                  32 requests, 16 at a time: 1,024 tokens in common, 32 of their own, 64 new ones
+//   chat                    8 conversations at once, 4 turns each, every prompt with all that was said
 //   branch                  4 requests at once that share a prefix of 2,048 tokens nobody has seen
 //   long-prefill-in-decode  4 streams of 128 new tokens decode while a prompt of 2,048 tokens comes
 //   streams                 64 streams of 128 new tokens at once

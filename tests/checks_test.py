@@ -40,6 +40,14 @@ class IncludeCheck(unittest.TestCase):
     def test_product_code_does_not_include_tests(self):
         self.assertTrue(self.check("src/kv/a.cpp", '#include "tests/shared_data.h"'))
 
+    def test_what_is_compiled_for_one_instruction_set_includes_plain_headers(self):
+        self.assertTrue(self.check("src/kernels/quant_avx2.cpp", "#include <vector>"))
+        self.assertTrue(self.check("src/kernels/quant_gemm-inl.h", '#include "kernels/kernels.h"'))
+        self.assertTrue(self.check("src/kernels/quant.h", "#include <algorithm>"))
+        self.assertEqual(self.check("src/kernels/quant_avx2.cpp", "#include <immintrin.h>"), [])
+        self.assertEqual(self.check("src/kernels/quant_avx2.cpp", '#include "kernels/quant_x86-inl.h"'), [])
+        self.assertEqual(self.check("src/kernels/quant_test.cpp", "#include <vector>"), [])
+
     def test_kernels_have_no_threads(self):
         self.assertTrue(self.check("src/kernels/a.cpp", "#include <thread>"))
         self.assertTrue(self.check("src/kernels/a.cpp", '#include "base/thread_pool.h"'))

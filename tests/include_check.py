@@ -28,6 +28,16 @@ FORBIDDEN_IN_KERNELS = {
     "base/thread_pool.h", "base/channel.h", "thread", "mutex", "shared_mutex", "condition_variable", "future",
 }
 
+# Files that are compiled with the flags of one instruction set, and headers of theirs. A template of the standard library
+# compiled for AVX-512 may be the copy that the linker keeps for everyone, so they include what has no code.
+ONE_ISA = re.compile(r"^src/kernels/quant_(?!scalar|test)\w+(-inl\.h|\.cpp)$|^src/kernels/quant_\w+-inl\.h$")
+PLAIN_HEADERS = {
+    "cstddef", "cstdint", "cstring", "immintrin.h", "arm_neon.h",
+    "kernels/quant.h", "kernels/quant_scalar.h", "kernels/quant_tables.h", "kernels/scratch.h", "kernels/float_formats.h",
+}
+# What those of them that are headers themselves may include.
+PLAIN_FILES = {f"src/{header}" for header in PLAIN_HEADERS if header.startswith("kernels/")}
+
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 SOURCE_SUFFIXES = {".h", ".cpp", ".inc"}
 
@@ -47,6 +57,9 @@ def violations(root):
                 continue
             where = f"{path.relative_to(root)}:{number}: {line.strip()}"
             bracket, header = match.groups()
+            name = path.relative_to(root).as_posix()
+            if (ONE_ISA.match(name) or name in PLAIN_FILES) and header not in PLAIN_HEADERS and not header.endswith("-inl.h"):
+                yield f"{where}: compiled for one instruction set: plain headers only"
             if folder == "kernels" and not is_test and header in FORBIDDEN_IN_KERNELS:
                 yield f"{where}: kernels have no threads"
             if bracket == "<":

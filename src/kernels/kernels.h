@@ -10,14 +10,12 @@
 
 #include "base/status.h"
 #include "kernels/quant.h"
+#include "kernels/scratch.h"
 
 namespace kvasir::kernels {
 
 enum class WeightType { kF32, kF16, kBf16 };
 enum class KvType { kF32, kF16 };
-
-// Size of GemmArgs::scratch, enough for every table.
-inline constexpr std::size_t kGemmScratchFloats = 88 * 1024;
 
 // y = x w^T + bias. The order over k depends on neither m nor n.
 struct GemmArgs {

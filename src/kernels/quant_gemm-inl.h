@@ -21,8 +21,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/kernels.h"
 #include "kernels/quant.h"
+#include "kernels/scratch.h"
 
 namespace kvasir::kernels {
 namespace {

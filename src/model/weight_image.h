@@ -3,8 +3,7 @@
 // The memory of all weights that are not used as they lie in their file: anonymous, or a file that an earlier
 // run wrote. A cache: what it cannot read it does not use. It knows bytes, not matrices.
 //
-//   | magic | version | fingerprint | size of the weights | their checksum | checksum of this | .. 4096 |
-//   weights |
+//   | magic | version | fingerprint | size | checksum of the weights | of this | .. 4096 | the weights |
 
 #include <cstddef>
 #include <span>
