@@ -11,9 +11,12 @@
 #include "backend/cpu_backend.h"
 #include "bench/bench.h"
 #include "bench/engine_runs.h"
+#include "bench/kernel_runs.h"
+#include "bench/local_server.h"
 #include "bench/machine.h"
 #include "bench/model_runs.h"
 #include "bench/report.h"
+#include "bench/workloads.h"
 
 namespace kvasir::bench {
 namespace {
@@ -85,6 +88,43 @@ Status measure_model(const RandomModelFiles& random, ThreadPool& pool, MachineLi
   return Status();
 }
 
+Status measure_attention(backend::CpuBackend& ops, MachineLimits& limits, Targets& targets) {
+  KVASIR_ASSIGN_OR_RETURN(const Measurement shared,
+                          attention_run(ops, limits, kSharedPrefix, 4 * kNumRuns - 1));
+  targets.share("attention, 16 over a prefix of 2,048", shared, 0.50);
+  KVASIR_ASSIGN_OR_RETURN(const Measurement apart,
+                          attention_run(ops, limits, kCopiedPrefix, 4 * kNumRuns - 1));
+  targets.ratio("  the same against 16 copies of it", "at least 1x", shared, apart, 1);
+  return Status();
+}
+
+// HTTP and the engine alone in turn, so that both see the same machine.
+Status measure_http(Targets& targets) {
+  KVASIR_ASSIGN_OR_RETURN(const auto server, LocalServer::start({}, {}));
+  LoadConfig config;
+  config.context = server->context();
+  KVASIR_ASSIGN_OR_RETURN(config.url, parse_url(server->url()));
+  LoadGenerator generator(config, Prompts::counted([&](const std::string& text) -> Result<int> {
+                            KVASIR_ASSIGN_OR_RETURN(const auto ids, server->tokenizer().encode(text));
+                            return static_cast<int>(ids.size());
+                          }));
+  Measurement http = {"", "tokens/s", {}, {}}, engine = http;
+  for (int run = 0; run < kNumRuns; ++run) {
+    KVASIR_ASSIGN_OR_RETURN(const WorkloadRun result, generator.run(Workload::kStreams, run));
+    int num_tokens = 0;
+    for (const Completion& completion : result.phases.front().completions) {
+      num_tokens += completion.num_output_tokens;
+    }
+    http.runs.push_back(num_tokens / result.seconds);
+    KVASIR_ASSIGN_OR_RETURN(const auto prompts, generator.stream_prompts(-1 - run));
+    KVASIR_ASSIGN_OR_RETURN(const double rate,
+                            server->engine_tokens_per_s(prompts, generator.num_stream_tokens()));
+    engine.runs.push_back(rate);
+  }
+  targets.ratio("64 streams over HTTP", "at least 70% of the engine", http, engine, 0.70);
+  return Status();
+}
+
 }  // namespace
 
 Status run_targets() {
@@ -98,9 +138,11 @@ Status run_targets() {
     KVASIR_ASSIGN_OR_RETURN(const auto random, RandomModelFiles::create(model_shape("tinyllama"), pool));
     KVASIR_RETURN_IF_ERROR(measure_model(*random, pool, limits, targets));
   }
+  KVASIR_RETURN_IF_ERROR(measure_attention(*ops, limits, targets));
   KVASIR_ASSIGN_OR_RETURN(const LoadedModel embedded, load_model(ModelOptions{}));
   KVASIR_ASSIGN_OR_RETURN(const Measurement overhead, engine_overhead(*embedded.model, 16, 2 * kNumRuns - 1));
   targets.below("engine's part of a step, 16 sequences", overhead, 50);
+  KVASIR_RETURN_IF_ERROR(measure_http(targets));
   fmt::print("\n{}\n{}\n", limits.describe(),
              targets.num_missed() == 0 ? "all reached" : fmt::format("{} missed", targets.num_missed()));
   return Status();
