@@ -26,7 +26,7 @@ def comparison(ours, theirs):
     """A run of the decode workload: milliseconds between the tokens of each run, of Kvasir and of a peer."""
     return {
         "about": {"date": "2026-01-01", "cpu": "a CPU", "threads": 2, "kvasir": "abc", "versions": ["peer 1"],
-                  "model": "a model", "runs": len(ours), "quick": [], "context": 2560},
+                  "model": "a model", "quick": [], "context": 2560},
         "systems": {"kvasir q8_0": "ours", "llama.cpp q8_0": "theirs"},
         "results": {"decode": {name: [[phase("", inter_token_mean_ms=ms)] for ms in runs]
                                for name, runs in [("kvasir q8_0", ours), ("llama.cpp q8_0", theirs)]}},
@@ -109,9 +109,16 @@ class Report(unittest.TestCase):
         self.assertIn("| 0.50x (behind) |", self.line(lost, "decode"))
         self.assertIn("| decode, one sequence | 0.50 |", lost)
 
+    def test_targets_are_reached_or_missed(self):
+        title = "decode, one sequence | kvasir q8_0 / llama.cpp q8_0 | 1.2 |"
+        self.assertIn("1.25 | reached |", self.line(report.render(comparison([16], [20])), title))
+        self.assertIn("1.00 | missed |", self.line(report.render(comparison([20], [20])), title))
+
     def test_medians_and_wide_runs(self):
         text = report.render(comparison([10, 20, 12.5], [20, 20, 20]))
         self.assertIn("| 80.0 ±31% | 50.0 |", self.line(text, "decode"))
+        self.assertIn("medians of 3 runs;", text)
+        self.assertIn("medians of 1 to 2 runs;", report.render(comparison([10], [20, 20])))
 
     def test_what_failed_is_a_gap(self):
         data = comparison([10], [20])
