@@ -252,6 +252,8 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    # Ended from outside it still ends its servers, of which all but one are stopped and would stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     arguments.work.mkdir(parents=True, exist_ok=True)
     results_path = arguments.work / "results.json"
     if not arguments.render:
