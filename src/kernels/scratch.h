@@ -1,6 +1,7 @@
 #pragma once
 
-// Memory that a product may use, in a header so plain that files compiled for one instruction set may include it.
+// Memory that a product may use, in a header so plain that files compiled for one instruction set may include
+// it.
 
 #include <cstddef>
 
