@@ -28,10 +28,6 @@ kernels::WeightType kernel_type(WeightDtype dtype) {
   }
 }
 
-kernels::QuantType quant_type(WeightDtype dtype) {
-  return dtype == WeightDtype::kQ8_0 ? kernels::QuantType::kQ8_0 : kernels::QuantType::kQ4_0;
-}
-
 }  // namespace
 
 void CpuBackend::linear(const float* x, int rows, std::initializer_list<Projection> projections) {

@@ -62,16 +62,16 @@ void convert_range(const std::byte* from, WeightDtype src_dtype, std::byte* to, 
   }
 }
 
-kernels::QuantType quant_type(WeightDtype dtype) {
-  return dtype == WeightDtype::kQ8_0 ? kernels::QuantType::kQ8_0 : kernels::QuantType::kQ4_0;
-}
-
 // Of the fastest instruction set: all pack the same.
 auto fastest_pack_panel() {
   return (*kernels::select_kernels(nullptr))->quant.pack_panel;
 }
 
 }  // namespace
+
+kernels::QuantType quant_type(WeightDtype dtype) {
+  return dtype == WeightDtype::kQ8_0 ? kernels::QuantType::kQ8_0 : kernels::QuantType::kQ4_0;
+}
 
 bool is_quantized(WeightDtype dtype) {
   return dtype == WeightDtype::kQ8_0 || dtype == WeightDtype::kQ4_0;

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "base/thread_pool.h"
+#include "kernels/quant.h"
 
 namespace kvasir::backend {
 
@@ -12,6 +13,9 @@ namespace kvasir::backend {
 enum class WeightDtype { kF32, kF16, kBf16, kQ8_0, kQ4_0 };
 
 bool is_quantized(WeightDtype dtype);
+
+// The kernels' name of it. Requires: quantised.
+kernels::QuantType quant_type(WeightDtype dtype);
 
 // Bytes of one element. Requires: not quantised.
 std::size_t element_bytes(WeightDtype dtype);

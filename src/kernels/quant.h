@@ -30,6 +30,10 @@ inline constexpr std::size_t kGroupScaleBytes = kPanelColumns * 2;
 constexpr std::size_t num_groups(std::size_t k) {
   return (k + kGroupSize - 1) / kGroupSize;
 }
+// What is added to a weight, so that it is stored unsigned.
+constexpr int weight_offset(QuantType type) {
+  return type == QuantType::kQ8_0 ? 128 : 8;
+}
 // Bytes of a panel's group without its scales.
 constexpr std::size_t group_bytes(QuantType type) {
   return kPanelColumns * kGroupSize / (type == QuantType::kQ8_0 ? 1 : 2);

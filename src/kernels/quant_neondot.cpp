@@ -113,7 +113,7 @@ void NeonDot::block(const Block& block) {
 // The groups of a row that are whole; the reference does the last one.
 void quantize_rows(const QuantizeRowsArgs& args) {
   const std::size_t groups = num_groups(args.k), whole_groups = args.k / kGroupSize;
-  const int offset = args.w_type == QuantType::kQ8_0 ? 128 : 8;
+  const int offset = weight_offset(args.w_type);
   for (std::size_t row = 0; row < args.m; ++row) {
     const float* x = args.x + row * args.x_stride;
     std::byte* out = args.out + row * quantized_row_bytes(args.k);

@@ -130,7 +130,7 @@ inline void pack_panel(const float* w, std::size_t columns, std::size_t k, Quant
         const std::uint16_t scale = quantize_group(from, type, q);
         std::memcpy(scales + g * kGroupScaleBytes + column * 2, &scale, sizeof scale);
       } else {
-        std::memset(q, type == QuantType::kQ8_0 ? 128 : 8, sizeof q);
+        std::memset(q, weight_offset(type), sizeof q);
       }
       if (type == QuantType::kQ4_0) {
         for (std::size_t i = 0; i < kGroupSize / 2; ++i)

@@ -13,10 +13,6 @@
 namespace kvasir::kernels {
 namespace {
 
-int offset_of(QuantType type) {
-  return type == QuantType::kQ8_0 ? 128 : 8;
-}
-
 const std::byte* scales_of(const std::byte* panel, std::size_t k, QuantType type) {
   return panel + num_groups(k) * group_bytes(type);
 }
@@ -101,7 +97,7 @@ void quantize_row(const float* x, std::size_t k, std::size_t first_group, std::s
       sum += q;
     }
     scales[g] = !is_finite ? NAN : is_zero ? 0 : largest / 127.0f;
-    corrections[g] = -offset_of(w_type) * sum;
+    corrections[g] = -weight_offset(w_type) * sum;
   }
 }
 

@@ -33,7 +33,7 @@ struct Floats8 {
 inline void quantize_rows(const QuantizeRowsArgs& args) {
   const std::size_t groups = num_groups(args.k), whole_groups = args.k / kGroupSize;
   const __m256i magnitude_bits = _mm256_set1_epi32(0x7FFFFFFF);
-  const int offset = args.w_type == QuantType::kQ8_0 ? 128 : 8;
+  const int offset = weight_offset(args.w_type);
   for (std::size_t row = 0; row < args.m; ++row) {
     const float* x = args.x + row * args.x_stride;
     std::byte* out = args.out + row * quantized_row_bytes(args.k);

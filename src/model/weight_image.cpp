@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -20,8 +19,8 @@ namespace kvasir::model {
 namespace {
 
 constexpr char kMagic[8] = {'K', 'V', 'A', 'S', 'I', 'R', 'W', '\n'};
-constexpr std::uint32_t kVersion = 1;          // of the file and of the panels' layout
-constexpr std::size_t kHeaderBytes = 4096;     // so that the weights begin with a page
+// Of the file, of the panels' layout, and of how weights are rounded.
+constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kChunkBytes = 16 << 20;  // hashed and written in one go
 constexpr std::size_t kFingerprintBytes = 64;
 
@@ -33,8 +32,6 @@ struct Header {
   std::uint64_t checksum;         // of the chunks' hashes
   std::uint64_t header_checksum;  // of what is before it
 };
-static_assert(sizeof(Header) <= kHeaderBytes);
-
 // Closes a descriptor.
 class File {
  public:
@@ -95,40 +92,28 @@ Result<WeightImage> WeightImage::allocate(std::size_t size) {
                  std::strerror(errno));
   }
   ::madvise(memory, size, MADV_HUGEPAGE);  // fewer misses of the TLB; where there is no such thing, none
-  auto* bytes = static_cast<std::byte*>(memory);
-  return WeightImage(bytes, size, {bytes, size});
+  return WeightImage(std::span(static_cast<std::byte*>(memory), size));
 }
 
 Result<WeightImage> WeightImage::open(const std::string& path, const std::string& fingerprint,
                                       std::size_t size, ThreadPool& pool) {
-  const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) {
-    return error(errno == ENOENT ? StatusCode::kNotFound : StatusCode::kIo, "{}: cannot be opened: {}", path,
-                 std::strerror(errno));
-  }
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) ||
-      static_cast<std::size_t>(info.st_size) != kHeaderBytes + size) {
+  KVASIR_ASSIGN_OR_RETURN(format::FileMap file, format::FileMap::open(path));
+  const std::span<const std::byte> bytes = file.bytes();
+  if (bytes.size() != kHeaderBytes + size) {
     return error(StatusCode::kCorrupt, "{}: expected a file of {} bytes, got {}", path, kHeaderBytes + size,
-                 info.st_size);
+                 bytes.size());
   }
-  void* memory = ::mmap(nullptr, kHeaderBytes + size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (memory == MAP_FAILED) {
-    return error(StatusCode::kIo, "{}: cannot be mapped: {}", path, std::strerror(errno));
-  }
-  auto* bytes = static_cast<std::byte*>(memory);
-  WeightImage image(bytes, kHeaderBytes + size, {bytes + kHeaderBytes, size});
-  ::madvise(memory, kHeaderBytes + size, MADV_WILLNEED);
   Header header;
-  std::memcpy(&header, bytes, sizeof header);
+  static_assert(sizeof header <= kHeaderBytes);
+  std::memcpy(&header, bytes.data(), sizeof header);
   const Header expected = make_header(fingerprint, size, header.checksum);
   if (std::memcmp(&header, &expected, sizeof header) != 0) {
     return error(StatusCode::kCorrupt, "{}: is not of this version, model and type of weights", path);
   }
-  if (checksum_of(image.bytes_, pool) != header.checksum) {
+  if (checksum_of(bytes.subspan(kHeaderBytes), pool) != header.checksum) {
     return error(StatusCode::kCorrupt, "{}: its weights have another checksum than it says", path);
   }
-  return image;
+  return WeightImage(std::move(file));
 }
 
 Status WeightImage::save(const std::string& path, const std::string& fingerprint, ThreadPool& pool) const {
@@ -141,10 +126,10 @@ Status WeightImage::save(const std::string& path, const std::string& fingerprint
   }
   const auto write = [&]() -> Status {
     std::byte page[kHeaderBytes] = {};
-    const Header header = make_header(fingerprint, bytes_.size(), checksum_of(bytes_, pool));
+    const Header header = make_header(fingerprint, bytes().size(), checksum_of(bytes(), pool));
     std::memcpy(page, &header, sizeof header);
     KVASIR_RETURN_IF_ERROR(write_all(file.get(), page, temporary));
-    KVASIR_RETURN_IF_ERROR(write_all(file.get(), bytes_, temporary));
+    KVASIR_RETURN_IF_ERROR(write_all(file.get(), bytes(), temporary));
     if (::fsync(file.get()) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
       return error(StatusCode::kIo, "{}: cannot be written: {}", path, std::strerror(errno));
     }
@@ -156,19 +141,16 @@ Status WeightImage::save(const std::string& path, const std::string& fingerprint
 }
 
 WeightImage::WeightImage(WeightImage&& other) noexcept
-    : mapping_(std::exchange(other.mapping_, nullptr)),
-      mapped_bytes_(std::exchange(other.mapped_bytes_, 0)),
-      bytes_(std::exchange(other.bytes_, {})) {}
+    : file_(std::move(other.file_)), memory_(std::exchange(other.memory_, {})) {}
 
 WeightImage& WeightImage::operator=(WeightImage&& other) noexcept {
-  std::swap(mapping_, other.mapping_);
-  std::swap(mapped_bytes_, other.mapped_bytes_);
-  std::swap(bytes_, other.bytes_);
+  std::swap(file_, other.file_);
+  std::swap(memory_, other.memory_);
   return *this;
 }
 
 WeightImage::~WeightImage() {
-  if (mapping_ != nullptr) ::munmap(mapping_, mapped_bytes_);
+  if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
 }
 
 }  // namespace kvasir::model

@@ -6,11 +6,14 @@
 //   | magic | version | fingerprint | size | checksum of the weights | of this | .. 4096 | the weights |
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "format/file_map.h"
 
 namespace kvasir::model {
 
@@ -33,16 +36,22 @@ class WeightImage {
   // fingerprint of at most 64 bytes. Errors: kIo with the reason.
   Status save(const std::string& path, const std::string& fingerprint, ThreadPool& pool) const;
 
-  // Empty by default. Not to be written to after open().
-  std::span<std::byte> bytes() { return bytes_; }
+  // Empty by default; stays where it is when the image is moved.
+  std::span<const std::byte> bytes() const {
+    return file_ ? file_->bytes().subspan(kHeaderBytes) : std::span<const std::byte>(memory_);
+  }
+
+  // What allocate() gave, to be filled; empty after open().
+  std::span<std::byte> memory() { return memory_; }
 
  private:
-  WeightImage(std::byte* mapping, std::size_t mapped_bytes, std::span<std::byte> bytes)
-      : mapping_(mapping), mapped_bytes_(mapped_bytes), bytes_(bytes) {}
+  static constexpr std::size_t kHeaderBytes = 4096;  // so that the weights begin with a page
 
-  std::byte* mapping_ = nullptr;  // owned
-  std::size_t mapped_bytes_ = 0;
-  std::span<std::byte> bytes_;
+  explicit WeightImage(std::span<std::byte> memory) : memory_(memory) {}
+  explicit WeightImage(format::FileMap file) : file_(std::move(file)) {}
+
+  std::optional<format::FileMap> file_;
+  std::span<std::byte> memory_;  // owned mapping
 };
 
 }  // namespace kvasir::model

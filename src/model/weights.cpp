@@ -131,7 +131,7 @@ class WeightReader {
     if (options_.on_warning) options_.on_warning("weight cache: " + status.message());
   }
 
-  void place(WeightImage& image) {
+  void place(const WeightImage& image) {
     for (const Converted& c : converted_) c.matrix->data = image.bytes().data() + c.offset;
   }
 
@@ -139,7 +139,7 @@ class WeightReader {
     std::size_t total_bytes = 0, done_bytes = 0;
     for (const Converted& c : converted_) total_bytes += c.info->data.size();
     for (const Converted& c : converted_) {
-      convert(c, image.bytes().data() + c.offset);
+      convert(c, image.memory().data() + c.offset);
       done_bytes += c.info->data.size();
       if (options_.on_progress) options_.on_progress(static_cast<double>(done_bytes) / total_bytes);
     }
