@@ -5,35 +5,19 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <latch>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "base/channel.h"
 #include "engine/engine.h"
+#include "tests/count_allocations.h"
 #include "tests/shared_data.h"
-
-namespace {
-thread_local std::int64_t num_allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++num_allocations;
-  void* const memory = std::malloc(size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace kvasir::engine {
 namespace {
+
+using kvasir::testing::num_allocations_of_this_thread;
 
 constexpr int kNumRequests = 16, kPromptTokens = 30, kNewTokens = 150;
 
@@ -54,7 +38,7 @@ std::vector<std::int64_t> allocations_at_events(Engine& engine, int first_prompt
       const bool is_last = event.finish.has_value();
       events.try_send(event);
       events.try_receive();  // as by a reader that keeps up
-      if (i == 0) at_events.push_back(num_allocations);
+      if (i == 0) at_events.push_back(num_allocations_of_this_thread);
       if (is_last) num_running.count_down();
     });
     EXPECT_TRUE(id.ok()) << id.status().message();

@@ -5,33 +5,17 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 #include <span>
 #include <vector>
 
 #include "base/clock.h"
 #include "kv/kv_cache.h"
-
-namespace {
-std::int64_t num_allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++num_allocations;
-  void* const memory = std::malloc(size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
+#include "tests/count_allocations.h"
 
 namespace kvasir::kv {
 namespace {
+
+using kvasir::testing::num_allocations;
 
 TEST(KvCache, ARunningSequenceAllocatesNothing) {
   constexpr int kNumTokens = 400;

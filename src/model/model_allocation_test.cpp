@@ -2,32 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "model/model.h"
+#include "tests/count_allocations.h"
 #include "tests/shared_data.h"
-
-namespace {
-std::atomic<int> num_allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++num_allocations;
-  void* const memory = std::malloc(size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace kvasir::model {
 namespace {
+
+using kvasir::testing::num_allocations;
 
 TEST(Model, AStepAllocatesNothing) {
   ThreadPool pool(2);
