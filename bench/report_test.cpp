@@ -49,13 +49,20 @@ TEST(Chart, PointsLieBetweenTheAxes) {
   EXPECT_NE(svg.find(" 536.0,"), std::string::npos) << svg;
 }
 
+// A rate is the least that the machine can do: while another program has the core, any of them is too low. So
+// one measurement in five has to show the order.
 TEST(MachineLimits, IntegerInstructionsAreFasterThanFloats) {
   ThreadPool pool(1);
-  const MachineLimits limits(pool);
-  EXPECT_GT(limits.fma_gflops(), 0);
-  EXPECT_GT(limits.read_gbs(), 0);
-  if (limits.int8_gops() == 0) GTEST_SKIP() << "this machine has no 8-bit multiply-add";
-  EXPECT_GT(limits.int8_gops(), limits.fma_gflops()) << limits.describe();
+  std::string measured;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    const MachineLimits limits(pool);
+    EXPECT_GT(limits.fma_gflops(), 0);
+    EXPECT_GT(limits.read_gbs(), 0);
+    if (limits.int8_gops() == 0) GTEST_SKIP() << "this machine has no 8-bit multiply-add";
+    if (limits.int8_gops() > limits.fma_gflops()) return;
+    measured += limits.describe() + "\n";
+  }
+  FAIL() << "in each of five measurements the integers are slower:\n" << measured;
 }
 
 }  // namespace
