@@ -22,6 +22,7 @@ enum class StatusCode {
   kResourceExhausted,  // a queue or a budget is full: try later (429)
   kUnavailable,        // not ready or shutting down (503)
   kCancelled,          // the caller went away
+  kDeadlineExceeded,   // its time was up (504)
   kInternal,           // a bug that was contained (500)
 };
 

@@ -19,7 +19,10 @@ namespace kvasir::engine {
 struct EngineConfig {
   int max_batch_tokens = 512;  // of one step, decode first
   int max_running_sequences = 256;
-  int max_queued_requests = 1024;   // beyond those running; more is kResourceExhausted
+  int max_queued_requests = 1024;  // samples beyond those running; more is kResourceExhausted
+  // Prompt tokens of requests beyond those running, 0: no limit; more is kResourceExhausted, except for a
+  // request that finds nothing waiting.
+  std::int64_t max_queued_tokens = 0;
   std::size_t kv_cache_memory = 0;  // bytes for blocks, their metadata and entries' logits
   int block_size = 16;
   backend::KvDtype kv_dtype = backend::KvDtype::kF16;
@@ -34,7 +37,14 @@ struct EngineStats {
   std::int64_t prompt_tokens_computed =
       0;  // of those, run through the model (recomputation after preemption not counted)
   std::int64_t generated_tokens = 0;
+  // A sample counts as a request. Finished is the sum of the four after it.
   std::int64_t requests_running = 0, requests_waiting = 0, requests_finished = 0, preemptions = 0;
+  std::int64_t finished_stop = 0, finished_length = 0, cancelled = 0, failed = 0;
+  std::int64_t tokens_waiting = 0;  // of the prompts of waiting requests
+  // Prompt tokens that were looked up in the prefix cache, and of those found; once per request, not again
+  // after preemption.
+  std::int64_t prefix_cache_queries = 0, prefix_cache_hits = 0;
+  double kv_cache_usage = 0;  // the part of the blocks that running requests use, 0 to 1
   std::int64_t steps = 0;
   // Of the steps' time: inside the model, and around it (scheduling, cache, sampling, sending of events).
   double forward_ms = 0, overhead_ms = 0;
@@ -49,12 +59,13 @@ class Engine {
                                                const Clock& clock);
   ~Engine();  // stop(), unless it has been called
 
-  // Queues a request. Errors: kInvalidArgument (empty prompt, token out of range, prompt + 1 over the context
-  // or over the whole KV budget, with both numbers), kResourceExhausted (queue full), kUnavailable
-  // (stopping).
+  // Queues a request. Errors: kInvalidArgument (empty prompt, token or number out of range, a prompt that has
+  // no room in the context or in the whole KV budget, with both numbers), kResourceExhausted (queue full),
+  // kUnavailable (stopping).
   Result<RequestId> submit(Request request, EventSink sink);
 
-  // Ends a request within one step; its last event says kCancelled. No effect when it has ended.
+  // Ends a request within one step: the last events of its samples say kCancelled. No effect when it has
+  // ended.
   void cancel(RequestId id);
 
   const EngineConfig& config() const;
@@ -65,7 +76,8 @@ class Engine {
   // Empties the prefix cache between two steps and waits for it.
   kv::KvCache::Cleared clear_cache();
 
-  // Refuses new requests, finishes those accepted, and returns. drain_for zero: cancels them instead.
+  // Refuses new requests, finishes those accepted, checks the integrity of what is left, and returns.
+  // drain_for zero: cancels them instead.
   void stop(std::chrono::milliseconds drain_for = {});
 
  private:
