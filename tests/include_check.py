@@ -14,12 +14,13 @@ ALLOWED = {
     "base": [],
     "format": ["base"],
     "tokenizer": ["base", "format"],
+    "grammar": ["base"],
     "kernels": ["base"],
     "backend": ["base", "kernels"],
     "model": ["base", "backend", "format"],
     "kv": ["base"],
-    "engine": ["base", "backend", "kv", "model"],
-    "api": ["base", "engine", "tokenizer"],
+    "engine": ["base", "backend", "grammar", "kv", "model"],
+    "api": ["base", "engine", "grammar", "tokenizer"],
     "server": ["api", "base"],
 }
 

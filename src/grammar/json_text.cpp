@@ -1,0 +1,211 @@
+#include "grammar/json_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace kvasir::grammar {
+namespace {
+
+const CharacterClass kEscaped = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
+const CharacterClass kHexDigit = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
+
+// The longest number that is written, on each side of the point: what a double and a 64-bit integer hold.
+constexpr int kMaxDigits = 18;
+
+std::string escape(char32_t c) {
+  switch (c) {
+    case '"':
+      return "\\\"";
+    case '\\':
+      return "\\\\";
+    case '\b':
+      return "\\b";
+    case '\f':
+      return "\\f";
+    case '\n':
+      return "\\n";
+    case '\r':
+      return "\\r";
+    case '\t':
+      return "\\t";
+    default:
+      return fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+  }
+}
+
+std::string to_text(const nlohmann::ordered_json& value) {
+  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Expr add_json_characters(GrammarBuilder& builder, const CharacterClass& characters) {
+  std::vector<Expr> alternatives = {builder.character(characters.without(kEscaped))};
+  for (const auto& [first, last] : kEscaped.ranges()) {
+    for (char32_t c = first; c <= last; ++c) {
+      if (characters.contains(c)) alternatives.push_back(builder.literal(escape(c)));
+    }
+  }
+  return builder.any_of(std::move(alternatives));
+}
+
+// Escapes of surrogates only in pairs: JSON's grammar has single ones too, but they are not text.
+Expr JsonText::string_character() {
+  if (character_) return *character_;
+  GrammarBuilder& b = builder_;
+  const Expr hex = b.character(kHexDigit), hex2 = b.sequence({hex, hex}), hex3 = b.sequence({hex2, hex}),
+             d = b.character({{'D', 'D'}, {'d', 'd'}});
+  const Expr plain =
+      b.any_of({b.sequence({b.character({{'0', '9'}, {'A', 'C'}, {'E', 'F'}, {'a', 'c'}, {'e', 'f'}}), hex3}),
+                b.sequence({d, b.character({{'0', '7'}}), hex2})});
+  const Expr pair = b.sequence({d, b.character({{'8', '9'}, {'A', 'B'}, {'a', 'b'}}), hex2, b.literal("\\u"),
+                                d, b.character({{'C', 'F'}, {'c', 'f'}}), hex2});
+  const CharacterClass one_letter = CharacterClass::of(
+      {{'"', '"'}, {'\\', '\\'}, {'/', '/'}, {'b', 'b'}, {'f', 'f'}, {'n', 'n'}, {'r', 'r'}, {'t', 't'}});
+  const Expr escape =
+      b.any_of({b.character(one_letter), b.sequence({b.literal("u"), b.any_of({plain, pair})})});
+  character_ = b.any_of({b.character(kEscaped.negated()), b.sequence({b.literal("\\"), escape})});
+  return *character_;
+}
+
+Expr JsonText::quoted(Expr inside) {
+  return builder_.sequence({builder_.literal("\""), inside, builder_.literal("\"")});
+}
+
+Expr JsonText::string() {
+  if (!string_) string_ = builder_.shared("string", string(0, GrammarBuilder::kUnbounded));
+  return *string_;
+}
+
+Expr JsonText::string(int min_length, int max_length) {
+  return quoted(builder_.repeat(string_character(), min_length, max_length));
+}
+
+Expr JsonText::digits(int min, int max) {
+  return builder_.repeat(builder_.character({{'0', '9'}}), min, max);
+}
+
+Expr JsonText::integer() {
+  if (integer_) return *integer_;
+  GrammarBuilder& b = builder_;
+  const Expr nonzero = b.sequence({b.character({{'1', '9'}}), digits(0, kMaxDigits - 1)});
+  integer_ =
+      b.shared("integer", b.any_of({b.literal("0"), b.sequence({b.optional(b.literal("-")), nonzero})}));
+  return *integer_;
+}
+
+Expr JsonText::number() {
+  if (number_) return *number_;
+  GrammarBuilder& b = builder_;
+  const Expr whole =
+      b.any_of({b.literal("0"), b.sequence({b.character({{'1', '9'}}), digits(0, kMaxDigits - 1)})});
+  const Expr fraction = b.sequence({b.literal("."), digits(1, kMaxDigits)});
+  const Expr exponent = b.sequence({b.character({{'E', 'E'}, {'e', 'e'}}),
+                                    b.optional(b.character({{'+', '+'}, {'-', '-'}})), digits(1, 2)});
+  number_ = b.shared(
+      "number", b.sequence({b.optional(b.literal("-")), whole, b.optional(fraction), b.optional(exponent)}));
+  return *number_;
+}
+
+Expr JsonText::comma() {
+  return builder_.sequence({builder_.literal(","), builder_.optional(builder_.literal(" "))});
+}
+
+Expr JsonText::colon() {
+  return builder_.sequence({builder_.literal(":"), builder_.optional(builder_.literal(" "))});
+}
+
+Expr JsonText::comma_separated(const std::vector<Expr>& elements) {
+  std::vector<Expr> parts;
+  for (const Expr element : elements) {
+    if (!parts.empty()) parts.push_back(comma());
+    parts.push_back(element);
+  }
+  return parts.empty() ? builder_.empty() : builder_.sequence(std::move(parts));
+}
+
+Expr JsonText::comma_separated(Expr element, int min, int max) {
+  if (max == 0) return builder_.empty();
+  const int more = max == GrammarBuilder::kUnbounded ? max : max - 1;
+  const Expr some = builder_.sequence(
+      {element, builder_.repeat(builder_.sequence({comma(), element}), std::max(min - 1, 0), more)});
+  return min == 0 ? builder_.optional(some) : some;
+}
+
+Expr JsonText::value() {
+  if (value_) return *value_;
+  GrammarBuilder& b = builder_;
+  const RuleId rule = b.declare("value", GrammarBuilder::Calls::kShare);
+  value_ = b.call(rule);
+  const Expr elements = comma_separated(*value_, 0, GrammarBuilder::kUnbounded);
+  const Expr array = b.sequence({b.literal("["), elements, b.literal("]")});
+  b.define(rule, b.any_of({object(), array, string(), number(), b.literal("true"), b.literal("false"),
+                           b.literal("null")}));
+  return *value_;
+}
+
+Expr JsonText::object() {
+  if (object_) return *object_;
+  GrammarBuilder& b = builder_;
+  const RuleId rule = b.declare("object", GrammarBuilder::Calls::kShare);
+  object_ = b.call(rule);
+  const Expr member = b.sequence({string(), colon(), value()});
+  b.define(rule, b.sequence({b.literal("{"), comma_separated(member, 0, GrammarBuilder::kUnbounded),
+                             b.literal("}")}));
+  return *object_;
+}
+
+// A trie of the names, from its leaves: at each node, any other character and then anything, or on along a
+// name, or the end.
+Expr JsonText::name_other_than(const std::vector<std::string>& names) {
+  struct Node {
+    std::map<char32_t, std::size_t> children;
+    bool is_name = false;
+  };
+  std::vector<Node> nodes(1);
+  for (const std::string& name : names) {
+    std::size_t node = 0;
+    for (std::size_t at = 0; at < name.size();) {
+      const auto [child, is_new] = nodes[node].children.try_emplace(next_character(name, at), nodes.size());
+      node = child->second;
+      if (is_new) nodes.emplace_back();
+    }
+    nodes[node].is_name = true;
+  }
+  const CharacterClass plain = kEscaped.negated();
+  const Expr anything = builder_.repeat(builder_.character(plain), 0, GrammarBuilder::kUnbounded);
+  std::vector<Expr> expressions(nodes.size(), anything);
+  for (std::size_t i = nodes.size(); i-- > 0;) {  // children have greater numbers
+    std::vector<CharacterClass::Range> taken;
+    std::vector<Expr> alternatives;
+    for (const auto& [c, child] : nodes[i].children) {
+      if (!plain.contains(c)) continue;
+      taken.emplace_back(c, c);
+      alternatives.push_back(builder_.sequence({builder_.character({{c, c}}), expressions[child]}));
+    }
+    alternatives.push_back(builder_.sequence(
+        {builder_.character(plain.without(CharacterClass::of(std::move(taken)))), anything}));
+    if (!nodes[i].is_name) alternatives.push_back(builder_.empty());
+    expressions[i] = builder_.any_of(std::move(alternatives));
+  }
+  return quoted(expressions[0]);
+}
+
+Expr JsonText::constant(const nlohmann::ordered_json& value) {
+  if (!value.is_structured()) return builder_.literal(to_text(value));
+  std::vector<Expr> elements;
+  if (value.is_array()) {
+    for (const auto& element : value) elements.push_back(constant(element));
+    return builder_.sequence({builder_.literal("["), comma_separated(elements), builder_.literal("]")});
+  }
+  for (const auto& [name, member] : value.items()) {
+    elements.push_back(builder_.sequence({builder_.literal(to_text(name)), colon(), constant(member)}));
+  }
+  return builder_.sequence({builder_.literal("{"), comma_separated(elements), builder_.literal("}")});
+}
+
+}  // namespace kvasir::grammar
