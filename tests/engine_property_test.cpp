@@ -56,8 +56,8 @@ Reply run_alone(model::Model& model, const Request& request, backend::KvDtype kv
     computed = static_cast<int>(tokens.size());
     const std::span<const float> logits = model.forward({&slice, 1}, *pool);
     if (reply.first_logits.empty()) reply.first_logits.assign(logits.begin(), logits.end());
-    const TokenId token = sample(logits, request.sampling, tokens, num_prompt_tokens,
-                                 request.sampling.seed.value_or(0), scratch);
+    const TokenId token = *sample(logits, request.sampling, tokens, num_prompt_tokens,
+                                  request.sampling.seed.value_or(0), scratch);
     if (std::count(request.stop_token_ids.begin(), request.stop_token_ids.end(), token) > 0) break;
     tokens.push_back(token);
     reply.tokens.push_back(token);

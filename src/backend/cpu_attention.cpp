@@ -45,6 +45,7 @@ void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<c
   const std::size_t head_dim = layout.head_dim;
   pool_.parallel_for(static_cast<int>(slots.size()), kRowGrain, [&](int begin, int end, int) {
     for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
+      if (slots[row] < 0) continue;
       const BlockId block{static_cast<std::int32_t>(slots[row] / layout.block_size)};
       const std::size_t in_block = slots[row] % layout.block_size;
       const std::size_t lane = in_block % kernels::kTileTokens;

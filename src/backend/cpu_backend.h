@@ -63,7 +63,8 @@ class CpuBackend {
   void rope(float* x, int num_heads, int head_dim, std::span<const int> positions, const RopeTable& table);
 
   // Writes the rows' keys and values of one layer, (rows, num_kv_heads, head_dim) each, into the pool,
-  // rounded to its dtype. slots: (rows), a token's block * block_size + its place in the block.
+  // rounded to its dtype. slots: (rows), a token's block * block_size + its place in the block; a negative
+  // one is left out.
   void store_kv(const float* k, const float* v, int layer, std::span<const std::int64_t> slots, KvPool& kv);
 
   // Causal attention of each row of the plan over its sequence's keys up to its own position, read from the

@@ -13,6 +13,8 @@
 
 #include "base/channel.h"
 #include "base/published.h"
+#include "engine/mask_filler.h"
+#include "engine/request_check.h"
 #include "engine/scheduler.h"
 
 namespace kvasir::engine {
@@ -24,8 +26,11 @@ constexpr int kMinBlocks = 4;
 constexpr std::size_t kLogitsShare = 16;
 constexpr std::size_t kMaxLogits = 4096;
 
+// The rows of prompts' logits in a step take at most this much memory, or are one.
+constexpr std::size_t kMaxPromptLogitsBytes = std::size_t{32} << 20;
+
 struct Submit {
-  std::unique_ptr<Sequence> sequence;
+  std::vector<std::unique_ptr<Sequence>> sequences;  // the samples of a request
 };
 struct Cancel {
   RequestId id;
@@ -71,6 +76,10 @@ Status check_config(const EngineConfig& config) {
   KVASIR_RETURN_IF_ERROR(at_least("batch tokens", config.max_batch_tokens, 1));
   KVASIR_RETURN_IF_ERROR(at_least("running sequences", config.max_running_sequences, 1));
   KVASIR_RETURN_IF_ERROR(at_least("queued requests", config.max_queued_requests, 1));
+  if (config.max_queued_tokens < 0) {
+    return error(StatusCode::kInvalidArgument, "queued tokens: expected at least 0, got {}",
+                 config.max_queued_tokens);
+  }
   KVASIR_RETURN_IF_ERROR(at_least("minimal tokens of an entry", config.min_tokens, 0));
   KVASIR_RETURN_IF_ERROR(at_least("cache entries", config.max_entries, 0));
   if (config.block_size < 16 || config.block_size > 1024 || config.block_size % 16 != 0) {
@@ -78,6 +87,18 @@ Status check_config(const EngineConfig& config) {
                  config.block_size);
   }
   return Status();
+}
+
+// What waits in the scheduler.
+struct Waiting {
+  int num_samples;
+  std::int64_t num_prompt_tokens;
+};
+
+int num_prompt_logits(const EngineConfig& config, int vocab_size) {
+  const std::size_t row_bytes = vocab_size * sizeof(float);
+  return static_cast<int>(
+      std::clamp<std::size_t>(kMaxPromptLogitsBytes / row_bytes, 1, config.max_batch_tokens));
 }
 
 }  // namespace
@@ -88,27 +109,35 @@ struct Engine::Impl {
       : model(model),
         clock(clock),
         config(config),
-        capacity_tokens(static_cast<std::int64_t>(cache_config.num_blocks) * cache_config.block_size),
+        limits{model.config().vocab_size, model.config().max_position_embeddings,
+               static_cast<std::int64_t>(cache_config.num_blocks) * cache_config.block_size,
+               config.max_queued_requests},
         pool(std::move(pool)),
         cache(cache_config, clock),
         scheduler({config.max_batch_tokens, config.max_running_sequences, config.block_size,
-                   config.min_tokens, model.config().vocab_size},
-                  cache, this->pool, clock) {}
+                   config.min_tokens, limits.vocab_size, num_prompt_logits(config, limits.vocab_size)},
+                  cache, this->pool, clock),
+        masks(limits.vocab_size) {}
 
-  Status check(const Request& request) const;
+  Status enqueue(int num_samples, std::int64_t num_prompt_tokens);
+  void dequeue(int num_samples, std::int64_t num_prompt_tokens);
   void run();
   void serve();
   void handle(Message message);
   void step();
   void publish();
+  Waiting waiting() const { return {scheduler.num_waiting(), scheduler.num_waiting_tokens()}; }
+  void count_queued_since(const Waiting& before);
 
   // Shared by all threads.
   model::Model& model;  // forward: the engine's thread only
   const Clock& clock;
   const EngineConfig config;
-  const std::int64_t capacity_tokens;
+  const RequestLimits limits;
   Channel<Message> inbox{std::numeric_limits<std::size_t>::max()};  // bounded by num_queued
-  std::atomic<int> num_queued{0};  // in the inbox or waiting in the scheduler
+  // In the inbox or waiting in the scheduler: samples, and tokens of their prompts.
+  std::atomic<int> num_queued{0};
+  std::atomic<std::int64_t> num_queued_tokens{0};
   std::atomic<RequestId> last_id{0};
   std::atomic<std::uint64_t> seed_source{std::random_device{}()};
   std::atomic<bool> is_stopping{false};
@@ -118,6 +147,7 @@ struct Engine::Impl {
   backend::KvPool pool;
   kv::KvCache cache;
   Scheduler scheduler;
+  MaskFiller masks;
   std::optional<TimePoint> cancel_at;  // set by Stop
   std::int64_t num_steps = 0;
   double forward_ms = 0, overhead_ms = 0;  // see EngineStats
@@ -144,63 +174,48 @@ Engine::~Engine() {
   stop();
 }
 
-Status Engine::Impl::check(const Request& request) const {
-  const auto num_prompt_tokens = static_cast<std::int64_t>(request.prompt.size());
-  const int vocab_size = model.config().vocab_size;
-  const int context = model.config().max_position_embeddings;
-  if (num_prompt_tokens == 0)
-    return error(StatusCode::kInvalidArgument, "prompt: expected at least one token");
-  if (request.max_new_tokens < 1) {
-    return error(StatusCode::kInvalidArgument, "max_new_tokens: expected at least 1, got {}",
-                 request.max_new_tokens);
-  }
-  for (const TokenId token : request.prompt) {
-    if (token < 0 || token >= vocab_size) {
-      return error(StatusCode::kInvalidArgument, "prompt: expected token ids below {}, got {}", vocab_size,
-                   token);
-    }
-  }
-  if (num_prompt_tokens + 1 > context) {
-    return error(StatusCode::kInvalidArgument,
-                 "prompt: has {} tokens, but the model's context of {} has room for a prompt of {} at most",
-                 num_prompt_tokens, context, context - 1);
-  }
-  if (num_prompt_tokens + 1 > capacity_tokens) {
-    return error(StatusCode::kInvalidArgument,
-                 "prompt: has {} tokens, but the KV cache has room for {} in all; give it more memory",
-                 num_prompt_tokens, capacity_tokens);
-  }
-  return Status();
-}
-
 Result<RequestId> Engine::submit(Request request, EventSink sink) {
-  KVASIR_RETURN_IF_ERROR(impl_->check(request));
-  auto sequence = std::make_unique<Sequence>();
-  const RequestId id = ++impl_->last_id;
-  sequence->id = id;
-  sequence->tokens = std::move(request.prompt);
-  sequence->num_prompt_tokens = sequence->num_tokens();
-  sequence->max_tokens = static_cast<int>(
-      std::min<std::int64_t>({impl_->capacity_tokens, impl_->model.config().max_position_embeddings,
-                              std::int64_t{sequence->num_prompt_tokens} + request.max_new_tokens}));
-  sequence->tokens.reserve(sequence->max_tokens);
-  sequence->seed = request.sampling.seed.value_or(++impl_->seed_source);
-  sequence->request = std::move(request);
-  sequence->sink = std::move(sink);
-  sequence->submitted_at = impl_->clock.now();
-
+  KVASIR_RETURN_IF_ERROR(check_request(request, impl_->limits));
+  const auto num_prompt_tokens = static_cast<std::int64_t>(request.prompt.size());
+  const int num_samples = request.num_samples;
+  const auto max_tokens = static_cast<int>(std::min<std::int64_t>(
+      {impl_->limits.capacity_tokens, impl_->limits.context, num_prompt_tokens + request.max_new_tokens}));
   if (impl_->is_stopping) return error(StatusCode::kUnavailable, "the engine is stopping");
-  if (impl_->num_queued.fetch_add(1) >= impl_->config.max_queued_requests) {
-    --impl_->num_queued;
-    return error(StatusCode::kResourceExhausted, "the queue is full: {} requests are waiting",
-                 impl_->config.max_queued_requests);
-  }
-  Message message = Submit{std::move(sequence)};
+  KVASIR_RETURN_IF_ERROR(impl_->enqueue(num_samples, num_prompt_tokens));
+
+  const RequestId id = ++impl_->last_id;
+  const std::uint64_t seed = request.sampling.seed.value_or(impl_->seed_source.fetch_add(num_samples));
+  Message message =
+      Submit{make_sequences(id, std::move(request), std::move(sink), seed, max_tokens, impl_->clock.now())};
   if (!impl_->inbox.try_send(message)) {
-    --impl_->num_queued;
+    impl_->dequeue(num_samples, num_prompt_tokens);
     return error(StatusCode::kUnavailable, "the engine is stopping");
   }
   return id;
+}
+
+// Takes a place in the queue for a request, if there is one.
+Status Engine::Impl::enqueue(int num_samples, std::int64_t num_prompt_tokens) {
+  const int num_before = num_queued.fetch_add(num_samples);
+  const std::int64_t num_tokens_before = num_queued_tokens.fetch_add(num_prompt_tokens);
+  Status status;
+  if (num_before + num_samples > config.max_queued_requests) {
+    status =
+        error(StatusCode::kResourceExhausted, "the queue is full: {} requests are waiting, at most {} may",
+              num_before, config.max_queued_requests);
+  } else if (config.max_queued_tokens > 0 && num_tokens_before > 0 &&
+             num_tokens_before + num_prompt_tokens > config.max_queued_tokens) {
+    status = error(StatusCode::kResourceExhausted,
+                   "the queue is full: prompts of {} tokens are waiting, with these {} at most {} may",
+                   num_tokens_before, num_prompt_tokens, config.max_queued_tokens);
+  }
+  if (!status.ok()) dequeue(num_samples, num_prompt_tokens);
+  return status;
+}
+
+void Engine::Impl::dequeue(int num_samples, std::int64_t num_prompt_tokens) {
+  num_queued -= num_samples;
+  num_queued_tokens -= num_prompt_tokens;
 }
 
 void Engine::cancel(RequestId id) {
@@ -239,12 +254,15 @@ void Engine::Impl::run() {
   } catch (const std::exception& failure) {
     outcome = error(StatusCode::kInternal, "the engine has stopped: {}", failure.what());
   }
+  masks.wait();  // where a forward has failed
   is_stopping = true;
   inbox.close();
   while (std::optional<Message> message = inbox.try_receive()) handle(std::move(*message));
   scheduler.end_all(outcome.ok() ? FinishReason::kCancelled : FinishReason::kError, outcome);
   publish();
   scheduler.send_events();
+  scheduler.check_integrity();
+  cache.check_integrity();
 }
 
 void Engine::Impl::serve() {
@@ -259,9 +277,9 @@ void Engine::Impl::serve() {
 }
 
 void Engine::Impl::handle(Message message) {
-  const int num_waiting = scheduler.num_waiting();
+  const Waiting before = waiting();
   if (auto* submit = std::get_if<Submit>(&message)) {
-    scheduler.add(std::move(submit->sequence));
+    for (auto& sequence : submit->sequences) scheduler.add(std::move(sequence));
     return;  // counted as queued before and after
   }
   if (auto* cancel = std::get_if<Cancel>(&message)) scheduler.cancel(cancel->id);
@@ -271,23 +289,32 @@ void Engine::Impl::handle(Message message) {
     clear->done.set_value(cleared);
   }
   if (auto* stop = std::get_if<Stop>(&message)) cancel_at = stop->cancel_at;
-  num_queued += scheduler.num_waiting() - num_waiting;
+  count_queued_since(before);
+}
+
+void Engine::Impl::count_queued_since(const Waiting& before) {
+  const Waiting now = waiting();
+  dequeue(before.num_samples - now.num_samples, before.num_prompt_tokens - now.num_prompt_tokens);
 }
 
 void Engine::Impl::step() {
   const TimePoint begin = clock.now();
-  const int num_waiting = scheduler.num_waiting();
+  const Waiting before = waiting();
   const Batch& batch = scheduler.schedule();
-  num_queued += scheduler.num_waiting() - num_waiting;
+  count_queued_since(before);
   if (scheduler.has_events()) {  // full hits do not wait for the forward of the others
     publish();
     scheduler.send_events();
   }
   if (batch.slices.empty()) return;
   const TimePoint forward_begin = clock.now();
+  masks.start(batch.sequences);
   const std::span<const float> logits = model.forward(batch.slices, pool);
   const TimePoint forward_end = clock.now();
-  scheduler.commit(logits);
+  masks.wait();
+  const Waiting samples = waiting();  // which may start with their request's first token
+  scheduler.commit(logits, model.hidden_states());
+  count_queued_since(samples);
   ++num_steps;
   forward_ms += elapsed_ms(forward_begin, forward_end);
   publish();
@@ -305,6 +332,15 @@ void Engine::Impl::publish() {
   snapshot.requests_running = scheduler.num_running();
   snapshot.requests_waiting = scheduler.num_waiting();
   snapshot.requests_finished = counts.requests_finished;
+  snapshot.finished_stop = counts.finished_stop;
+  snapshot.finished_length = counts.finished_length;
+  snapshot.cancelled = counts.cancelled;
+  snapshot.failed = counts.failed;
+  snapshot.tokens_waiting = scheduler.num_waiting_tokens();
+  snapshot.prefix_cache_queries = snapshot.cache.tokens_looked_up;
+  snapshot.prefix_cache_hits = snapshot.cache.cached_tokens_reused;
+  snapshot.kv_cache_usage =
+      static_cast<double>(snapshot.cache.blocks_pinned) / static_cast<double>(snapshot.cache.blocks_total);
   snapshot.preemptions = counts.preemptions;
   snapshot.steps = num_steps;
   snapshot.forward_ms = forward_ms;

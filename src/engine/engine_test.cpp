@@ -95,7 +95,7 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
     return engine->submit(wrong, [](TokenEvent) { FAIL() << "an event of a refused request"; }).status();
   };
   EXPECT_EQ(refuse(request(0, 1)).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(refuse(request(5, 0)).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(refuse(request(5, -1)).code(), StatusCode::kInvalidArgument);
   Request wrong = request(5, 1);
   wrong.prompt[2] = 131;
   EXPECT_EQ(refuse(wrong).message(), "prompt: expected token ids below 131, got 131");

@@ -84,6 +84,8 @@ struct TokenLogprobs {
   float logprob = 0;                           // natural logarithm
   int rank = 1;                                // 1: none is likelier
   std::vector<std::pair<TokenId, float>> top;  // the likeliest, best first, of equals the lowest id first
+
+  bool operator==(const TokenLogprobs&) const = default;
 };
 
 // One message to the request's sink: a token, a part of the prompt's log-probabilities, or a sample's end.

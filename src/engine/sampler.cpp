@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace kvasir::engine {
 namespace {
 
 using Candidate = SamplerScratch::Candidate;
+
+constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 // A random 64-bit number for (seed, index): the finalizer of SplitMix64 (Steele et al. 2014), applied to
 // both.
@@ -104,16 +107,51 @@ TokenId draw(std::span<const Candidate> candidates, double random) {
   return candidates.back().token;
 }
 
+// Excludes tokens whose bits are not set. A word at a time: as a rule almost all bits are equal.
+void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
+  for (std::size_t word = 0; word * 32 < logits.size(); ++word) {
+    if (mask[word] == ~std::uint32_t{0}) continue;
+    const std::span<float> rest = logits.subspan(word * 32);
+    for (std::size_t bit = 0; bit < std::min<std::size_t>(32, rest.size()); ++bit) {
+      if ((mask[word] >> bit & 1) == 0) rest[bit] = kExcluded;
+    }
+  }
+}
+
+bool excludes_any(const SamplingParams& params, const Exclusions& exclusions) {
+  return !params.allowed_token_ids.empty() || !exclusions.mask.empty() || !exclusions.banned.empty();
+}
+
+// The logits after bias, exclusions and penalties.
+void adjust(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> tokens,
+            int num_prompt_tokens, const Exclusions& exclusions, SamplerScratch& scratch) {
+  std::vector<float>& adjusted = scratch.logits;
+  if (params.allowed_token_ids.empty()) {
+    adjusted.assign(logits.begin(), logits.end());
+  } else {
+    adjusted.assign(logits.size(), kExcluded);
+    for (const TokenId token : params.allowed_token_ids) adjusted[token] = logits[token];
+  }
+  for (const auto& [token, bias] : params.logit_bias) adjusted[token] += bias;
+  if (!exclusions.mask.empty()) apply_mask(adjusted, exclusions.mask);
+  for (const TokenId token : exclusions.banned) adjusted[token] = kExcluded;
+  if (has_penalties(params)) {
+    apply_penalties(adjusted, params, tokens, num_prompt_tokens, scratch.counts);
+  }
+}
+
 }  // namespace
 
-TokenId sample(std::span<const float> logits, const SamplingParams& params, std::span<const TokenId> tokens,
-               int num_prompt_tokens, std::uint64_t seed, SamplerScratch& scratch) {
-  if (has_penalties(params)) {
-    scratch.logits.assign(logits.begin(), logits.end());
-    apply_penalties(scratch.logits, params, tokens, num_prompt_tokens, scratch.counts);
+std::optional<TokenId> sample(std::span<const float> logits, const SamplingParams& params,
+                              std::span<const TokenId> tokens, int num_prompt_tokens, std::uint64_t seed,
+                              SamplerScratch& scratch, const Exclusions& exclusions) {
+  const bool excludes = excludes_any(params, exclusions);
+  if (excludes || !params.logit_bias.empty() || has_penalties(params)) {
+    adjust(logits, params, tokens, num_prompt_tokens, exclusions, scratch);
     logits = scratch.logits;
   }
   const TokenId best = argmax(logits);
+  if (excludes && !(logits[best] > kExcluded)) return std::nullopt;
   if (params.temperature == 0) return best;
 
   const float largest = logits[best];

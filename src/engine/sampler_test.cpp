@@ -16,7 +16,7 @@ class Sampler : public ::testing::Test {
  protected:
   TokenId sample_one(const std::vector<float>& logits, const SamplingParams& params, std::uint64_t seed = 1,
                      const std::vector<TokenId>& tokens = {0}, int num_prompt_tokens = 1) {
-    return sample(logits, params, tokens, num_prompt_tokens, seed, scratch_);
+    return sample(logits, params, tokens, num_prompt_tokens, seed, scratch_).value_or(-1);
   }
 
   // How often each token comes in 20,000 draws.

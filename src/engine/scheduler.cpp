@@ -21,6 +21,11 @@ std::span<const float> as_floats(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
+bool has_computed_prompt(const Sequence& sequence) {
+  return sequence.state == SequenceState::kRunning &&
+         sequence.num_computed_tokens >= sequence.num_prompt_tokens;
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerConfig& config, kv::KvCache& cache, backend::KvPool& pool,
@@ -31,15 +36,21 @@ Scheduler::~Scheduler() {
   KVASIR_CHECK(idle() && events_.empty());
 }
 
+void Scheduler::enqueue(Queue& queue, std::unique_ptr<Sequence> sequence) {
+  const auto before = [](const auto& a, const auto& b) { return comes_before(*a, *b); };
+  const auto at = std::upper_bound(queue.begin(), queue.end(), sequence, before);
+  queue.insert(at, std::move(sequence));
+}
+
 void Scheduler::add(std::unique_ptr<Sequence> sequence) {
-  KVASIR_CHECK(sequence->num_prompt_tokens > 0 && sequence->max_tokens > sequence->num_prompt_tokens);
-  waiting_.push_back(std::move(sequence));
+  KVASIR_CHECK(sequence->num_prompt_tokens > 0 && sequence->max_tokens >= sequence->num_prompt_tokens);
+  enqueue(waiting_, std::move(sequence));
 }
 
 void Scheduler::cancel(RequestId id) {
   for (auto* queue : {&waiting_, &running_}) {
     for (const auto& sequence : *queue) {
-      if (sequence->id == id) finish(*sequence, FinishReason::kCancelled, Status());
+      if (sequence->id() == id) finish(*sequence, FinishReason::kCancelled);
     }
   }
   put_away_finished();
@@ -52,25 +63,48 @@ void Scheduler::end_all(FinishReason reason, const Status& status) {
   put_away_finished();
 }
 
+std::int64_t Scheduler::num_waiting_tokens() const {
+  std::int64_t num_tokens = 0;
+  for (const auto& sequence : waiting_) num_tokens += sequence->sample == 0 ? sequence->num_prompt_tokens : 0;
+  return num_tokens;
+}
+
 const Batch& Scheduler::schedule() {
   batch_.slices.clear();
   batch_.sequences.clear();
   budget_ = config_.max_batch_tokens;
+  logits_budget_ = config_.max_prompt_logits;
+  end_overdue();
   reserve_running();
   admit_waiting();
   add_slices();
   return batch_;
 }
 
-// A sequence admitted earlier never gives way to a later one, so the oldest always gets on.
+void Scheduler::end_overdue() {
+  const TimePoint now = clock_.now();
+  for (auto* queue : {&waiting_, &running_}) {
+    for (const auto& sequence : *queue) {
+      const std::optional<TimePoint>& deadline = sequence->request().deadline;
+      if (!deadline || now < *deadline) continue;
+      finish(*sequence, FinishReason::kError,
+             error(StatusCode::kDeadlineExceeded, "the request's time was up after {:.0f} ms, with {} tokens",
+                   elapsed_ms(sequence->shared->submitted_at, now),
+                   sequence->num_tokens() - sequence->num_prompt_tokens));
+    }
+  }
+  put_away_finished();
+}
+
+// A sequence never gives way to a less urgent one, so the most urgent always gets on.
 void Scheduler::reserve_running() {
   for (std::size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
     while (!cache_.reserve(*sequence.blocks, sequence.num_tokens())) {
-      std::unique_ptr<Sequence> newest = std::move(running_.back());
+      std::unique_ptr<Sequence> last = std::move(running_.back());
       running_.pop_back();
-      const bool gave_way_itself = newest.get() == &sequence;
-      preempt(std::move(newest));
+      const bool gave_way_itself = last.get() == &sequence;
+      preempt(std::move(last));
       if (gave_way_itself) return;
     }
   }
@@ -83,22 +117,32 @@ void Scheduler::preempt(std::unique_ptr<Sequence> sequence) {
   sequence->state = SequenceState::kWaiting;
   ++sequence->timings.num_preemptions;
   ++stats_.preemptions;
-  waiting_.insert(waiting_.begin(), std::move(sequence));
+  enqueue(waiting_, std::move(sequence));
+}
+
+bool Scheduler::has_room_to_run() const {
+  return num_running() < std::min(config_.max_running_sequences, config_.max_batch_tokens);
 }
 
 void Scheduler::admit_waiting() {
-  const int max_running = std::min(config_.max_running_sequences, config_.max_batch_tokens);
   for (auto& sequence : waiting_) {
-    if (num_running() == max_running) break;
-    if (waits_for_leader(*sequence)) continue;
+    if (!has_room_to_run()) break;
+    const bool waits_for_sample = sequence->follows_sample() && sequence->shared->prompt_logits.empty();
+    if (waits_for_sample || waits_for_leader(*sequence)) continue;
     if (!admit(*sequence)) {
-      // Nobody overtakes the oldest. With nothing else running it fits: the engine has checked its size.
+      // Nobody overtakes the most urgent. With nothing else running it fits: the engine has checked its size.
       KVASIR_CHECK(!running_.empty());
       break;
     }
     Sequence& admitted = *sequence;
-    running_.push_back(std::move(sequence));
-    if (admitted.num_uncomputed_tokens() == 0) on_logits(admitted, as_floats(admitted.blocks->last_logits()));
+    enqueue(running_, std::move(sequence));
+    if (admitted.follows_sample()) {
+      on_prompt_logits(admitted, admitted.shared->prompt_logits);
+    } else if (admitted.num_pending_tokens() == 0) {
+      const std::span<const float> logits = as_floats(admitted.blocks->last_logits());
+      keep_for_samples(admitted, logits);
+      on_prompt_logits(admitted, logits);
+    }
   }
   std::erase(waiting_, nullptr);
   put_away_finished();
@@ -107,16 +151,16 @@ void Scheduler::admit_waiting() {
 // Whether another sequence is computing a prefix of this one's prompt that the tree does not have yet. Such a
 // prefix is computed once: this sequence stays in the queue until it is there, or the other one is gone.
 bool Scheduler::waits_for_leader(Sequence& sequence) {
-  if (!sequence.uses_prefix_cache()) return false;
+  if (!sequence.uses_prefix_cache() || sequence.follows_sample()) return false;
   if (sequence.leader != 0) {
     const auto leader = std::find_if(running_.begin(), running_.end(),
-                                     [&](const auto& other) { return other->id == sequence.leader; });
+                                     [&](const auto& other) { return other->id() == sequence.leader; });
     if (leader != running_.end() && (*leader)->num_computed_tokens < sequence.leader_tokens) return true;
     sequence.leader = 0;
   }
   for (const auto& other : running_) {
     if (other->num_computed_tokens >= other->num_prompt_tokens || !other->uses_prefix_cache() ||
-        other->request.cache_salt != sequence.request.cache_salt) {
+        other->request().cache_salt != sequence.request().cache_salt) {
       continue;
     }
     const std::span<const TokenId> prompt(other->tokens.data(), other->num_prompt_tokens);
@@ -124,46 +168,25 @@ bool Scheduler::waits_for_leader(Sequence& sequence) {
     // Blocks enter the tree when they are full, the last one when the prompt is done.
     const int needed = std::min(round_up(common, config_.block_size), other->num_prompt_tokens);
     if (common < config_.min_tokens || other->num_computed_tokens >= needed) continue;
-    const int cached = cache_.probe(cache_.open_namespace(sequence.request.cache_salt), sequence.tokens);
+    const int cached = cache_.probe(cache_.open_namespace(sequence.request().cache_salt), sequence.tokens);
     if (common - cached < config_.block_size) continue;
-    sequence.leader = other->id;
+    sequence.leader = other->id();
     sequence.leader_tokens = needed;
     return true;
   }
   return false;
 }
 
-// Gives the sequence its blocks, from the cache as far as it has them; false when there is no room now.
+// Gives the sequence its blocks, from a sample or the cache as far as they have them; false when there is no
+// room now.
 bool Scheduler::admit(Sequence& sequence) {
   const TimePoint begin = clock_.now();
-  const bool is_first = sequence.timings.num_preemptions == 0;
-  // One more than it has: a full hit brings a token at once, whose K and V are computed in the same step.
-  const int num_tokens = sequence.num_tokens() + 1;
-  if (sequence.uses_prefix_cache()) {
-    const kv::NamespaceId ns = cache_.open_namespace(sequence.request.cache_salt);
-    auto admission = is_first ? cache_.admit(ns, sequence.tokens, num_tokens)
-                              : cache_.resume(ns, sequence.tokens, num_tokens);
-    if (!admission) return false;
-    if (admission->copy) pool_.copy_block(admission->copy->from, admission->copy->to);
-    sequence.blocks = std::move(admission->blocks);
-  } else {
-    kv::SequenceBlocks blocks = cache_.admit_private();
-    if (!cache_.reserve(blocks, num_tokens)) {
-      cache_.release(std::move(blocks), sequence.tokens, 0);
-      return false;
-    }
-    sequence.blocks = std::move(blocks);
-  }
+  if (!find_blocks(sequence)) return false;
   sequence.blocks->reserve_table(round_up(sequence.max_tokens, config_.block_size) / config_.block_size);
+  sequence.tokens.reserve(sequence.max_tokens);
   sequence.state = SequenceState::kRunning;
   sequence.num_computed_tokens = sequence.blocks->num_cached_tokens();
-  if (is_first) {
-    const TimePoint now = clock_.now();
-    sequence.timings.queue_ms = elapsed_ms(sequence.submitted_at, begin);
-    sequence.timings.cache_lookup_ms = elapsed_ms(begin, now);
-    sequence.timings.num_cached_tokens = sequence.num_computed_tokens;
-    stats_.prompt_tokens += sequence.num_prompt_tokens;
-  }
+  if (sequence.timings.num_preemptions == 0) note_first_admission(sequence, begin);
   // What the tree holds was computed by someone; it counts as computed by the model only where it was run for
   // this sequence.
   sequence.num_prompt_tokens_computed =
@@ -172,9 +195,64 @@ bool Scheduler::admit(Sequence& sequence) {
   return true;
 }
 
+bool Scheduler::find_blocks(Sequence& sequence) {
+  // One more than it has: a full hit brings a token at once, whose K and V are computed in the same step.
+  const int num_tokens = std::min(sequence.num_tokens() + 1, sequence.max_tokens);
+  if (sequence.follows_sample() && share_blocks(sequence, num_tokens)) return true;
+  if (!sequence.uses_prefix_cache()) {
+    kv::SequenceBlocks blocks = cache_.admit_private();
+    if (!cache_.reserve(blocks, num_tokens)) {
+      cache_.release(std::move(blocks), sequence.tokens, 0);
+      return false;
+    }
+    sequence.blocks = std::move(blocks);
+    return true;
+  }
+  const bool is_first = sequence.sample == 0 && sequence.timings.num_preemptions == 0;
+  const kv::NamespaceId ns = cache_.open_namespace(sequence.request().cache_salt);
+  auto admission = is_first ? cache_.admit(ns, sequence.tokens, num_tokens)
+                            : cache_.resume(ns, sequence.tokens, num_tokens);
+  if (!admission) return false;
+  if (admission->copy) pool_.copy_block(admission->copy->from, admission->copy->to);
+  sequence.blocks = std::move(admission->blocks);
+  if (is_first) {
+    sequence.shared->lookup.miss_reason = admission->miss_reason;
+    sequence.shared->lookup.divergence_token = admission->num_found_tokens;
+  }
+  return true;
+}
+
+// Takes the prompt's blocks from a sample of the same request that runs; false when there is none, or no
+// room.
+bool Scheduler::share_blocks(Sequence& sequence, int num_tokens) {
+  if (!sequence.request().use_cache) return false;
+  const auto source = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
+    return other->shared == sequence.shared && has_computed_prompt(*other);
+  });
+  if (source == running_.end()) return false;
+  auto admission = cache_.share(*(*source)->blocks, sequence.num_prompt_tokens, num_tokens);
+  if (!admission) return false;
+  if (admission->copy) pool_.copy_block(admission->copy->from, admission->copy->to);
+  sequence.blocks = std::move(admission->blocks);
+  return true;
+}
+
+void Scheduler::note_first_admission(Sequence& sequence, TimePoint begin) {
+  RequestTimings& lookup = sequence.shared->lookup;
+  if (sequence.sample == 0) {
+    lookup.num_prompt_tokens = sequence.num_prompt_tokens;
+    lookup.num_cached_tokens = sequence.num_computed_tokens;
+    if (!sequence.uses_prefix_cache()) lookup.miss_reason = MissReason::kDisabled;
+    stats_.prompt_tokens += sequence.num_prompt_tokens;
+  }
+  sequence.timings = lookup;
+  sequence.timings.queue_ms = elapsed_ms(sequence.shared->submitted_at, begin);
+  sequence.timings.cache_lookup_ms = elapsed_ms(begin, clock_.now());
+}
+
 void Scheduler::add_slices() {
-  const auto is_decoding = [](const Sequence& s) { return s.num_uncomputed_tokens() == 1; };
-  const auto is_recomputing = [](const Sequence& s) { return !s.request.use_cache && s.has_reply(); };
+  const auto is_decoding = [](const Sequence& s) { return s.num_pending_tokens() == 1; };
+  const auto is_recomputing = [](const Sequence& s) { return !s.request().use_cache && s.has_reply(); };
   for (const auto& sequence : running_) {
     if (is_decoding(*sequence)) add_slice(*sequence);
   }
@@ -187,111 +265,44 @@ void Scheduler::add_slices() {
 }
 
 void Scheduler::add_slice(Sequence& sequence) {
-  const int count = std::min(sequence.num_uncomputed_tokens(), budget_);
-  if (count == 0) return;
-  budget_ -= count;
+  const int start = sequence.next_position();
+  int end = start + std::min(sequence.num_pending_tokens(), budget_);
+  // Of the prompt's tokens, those from here on are read.
+  const int read_from = sequence.is_reading() ? std::max(start, sequence.num_read_tokens) : end;
+  const bool reads_logits = sequence.is_reading() && sequence.request().num_prompt_logprobs.has_value();
+  if (reads_logits) end = std::min(end, read_from + logits_budget_);
+  if (end == start) return;
+  budget_ -= end - start;
   if (!sequence.forward_at) sequence.forward_at = clock_.now();
   model::SequenceSlice slice;
-  slice.tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.num_computed_tokens, count);
-  slice.start_position = sequence.num_computed_tokens;
+  slice.tokens = std::span<const TokenId>(sequence.tokens).subspan(start, end - start);
+  slice.start_position = start;
+  slice.num_stored = std::clamp(sequence.num_computed_tokens - start, 0, end - start);
   slice.block_table = sequence.blocks->block_table();
-  slice.num_logits = count == sequence.num_uncomputed_tokens() ? 1 : 0;
+  if (end == sequence.num_tokens()) slice.num_logits = 1;
+  if (reads_logits) {
+    slice.num_logits = std::max(0, end - read_from);
+    logits_budget_ -= slice.num_logits;
+  }
+  if (sequence.request().wants_embedding) slice.num_hidden = std::max(0, end - read_from);
   batch_.slices.push_back(slice);
   batch_.sequences.push_back(&sequence);
 }
 
-void Scheduler::commit(std::span<const float> logits) {
-  for (std::size_t i = 0; i < batch_.slices.size(); ++i) {
-    const model::SequenceSlice& slice = batch_.slices[i];
-    Sequence& sequence = *batch_.sequences[i];
-    sequence.num_computed_tokens += static_cast<int>(slice.tokens.size());
-    cache_.commit(*sequence.blocks, sequence.tokens, sequence.num_computed_tokens);
-
-    const int known = std::min(sequence.num_computed_tokens, sequence.num_prompt_tokens);
-    stats_.prompt_tokens_computed += std::max(0, known - sequence.num_prompt_tokens_computed);
-    sequence.num_prompt_tokens_computed = std::max(sequence.num_prompt_tokens_computed, known);
-
-    if (slice.num_logits == 0) continue;
-    const std::span<const float> row = logits.first(config_.vocab_size);
-    logits = logits.subspan(config_.vocab_size);
-    if (sequence.uses_prefix_cache() && !sequence.has_reply()) {
-      cache_.insert_entry(*sequence.blocks, sequence.tokens, std::as_bytes(row));
-    }
-    on_logits(sequence, row);
-  }
-  put_away_finished();
-}
-
-// The logits after the sequence's last token are known, from the model or from the cache: the next token.
-void Scheduler::on_logits(Sequence& sequence, std::span<const float> logits) {
-  const TokenId token = sample(logits, sequence.request.sampling, sequence.tokens, sequence.num_prompt_tokens,
-                               sequence.seed, scratch_);
-  const TimePoint now = clock_.now();
-  sequence.last_token_at = now;
-  TokenEvent event;
-  if (!sequence.first_token_at) {
-    sequence.first_token_at = now;
-    if (sequence.forward_at) sequence.timings.prefill_ms = elapsed_ms(*sequence.forward_at, now);
-    if (sequence.request.wants_first_logits) event.first_logits.assign(logits.begin(), logits.end());
-  }
-  if (!sequence.request.use_cache) sequence.num_computed_tokens = 0;
-
-  const std::vector<TokenId>& stops = sequence.request.stop_token_ids;
-  const bool is_stop = std::find(stops.begin(), stops.end(), token) != stops.end();
-  if (!is_stop) {
-    sequence.tokens.push_back(token);
-    ++stats_.generated_tokens;
-    event.token = token;
-  }
-  if (event.token || !event.first_logits.empty()) events_.emplace_back(&sequence, std::move(event));
-  if (is_stop) {
-    finish(sequence, FinishReason::kStop, Status());
-  } else if (sequence.num_tokens() == sequence.max_tokens) {
-    finish(sequence, FinishReason::kLength, Status());
-  }
-}
-
-void Scheduler::finish(Sequence& sequence, FinishReason reason, Status status) {
-  if (sequence.blocks) {
-    cache_.release(std::move(*sequence.blocks), sequence.tokens, sequence.num_computed_tokens);
-    sequence.blocks.reset();
-  }
-  sequence.state = SequenceState::kFinished;
-  ++stats_.requests_finished;
-  if (sequence.first_token_at) {
-    sequence.timings.decode_ms = elapsed_ms(*sequence.first_token_at, sequence.last_token_at);
-  }
-  sequence.timings.num_prompt_tokens = sequence.num_prompt_tokens;
-  TokenEvent event;
-  event.finish = reason;
-  event.status = std::move(status);
-  event.timings = sequence.timings;
-  events_.emplace_back(&sequence, std::move(event));
-}
-
-void Scheduler::put_away_finished() {
-  for (auto* queue : {&waiting_, &running_}) {
-    for (auto& sequence : *queue) {
-      if (sequence->state == SequenceState::kFinished) finished_.push_back(std::move(sequence));
-    }
-    std::erase(*queue, nullptr);
-  }
-}
-
-void Scheduler::send_events() {
-  for (auto& [sequence, event] : events_) sequence->sink(std::move(event));
-  events_.clear();
-  finished_.clear();
-}
-
 void Scheduler::check_integrity() const {
+  const auto check_order = [](const Queue& queue) {
+    for (std::size_t i = 1; i < queue.size(); ++i) KVASIR_CHECK(comes_before(*queue[i - 1], *queue[i]));
+  };
+  check_order(waiting_);
+  check_order(running_);
   for (const auto& sequence : waiting_) {
     KVASIR_CHECK(sequence->state == SequenceState::kWaiting && !sequence->blocks);
-    KVASIR_CHECK(sequence->num_computed_tokens == 0 && sequence->num_tokens() < sequence->max_tokens);
+    KVASIR_CHECK(sequence->num_computed_tokens == 0);
   }
   for (const auto& sequence : running_) {
     KVASIR_CHECK(sequence->state == SequenceState::kRunning && sequence->blocks);
-    KVASIR_CHECK(sequence->num_uncomputed_tokens() > 0 && sequence->num_tokens() < sequence->max_tokens);
+    KVASIR_CHECK(sequence->num_pending_tokens() > 0);
+    KVASIR_CHECK(sequence->num_tokens() < sequence->max_tokens || !sequence->has_reply());
     const int room = static_cast<int>(sequence->blocks->block_table().size()) * config_.block_size;
     KVASIR_CHECK(sequence->num_computed_tokens <= room);
   }

@@ -13,37 +13,50 @@ namespace {
 
 constexpr int kVocabSize = 64;
 constexpr int kBlockSize = 16;
+constexpr int kHiddenSize = 6;
 
 // A model whose logits are a hash of the whole sequence as it lies in the blocks: a wrong block table, a
 // block overwritten while shared or a token computed at a wrong place changes the reply.
 class FakeModel {
  public:
+  // The logits; `hidden` becomes the hidden states.
   std::vector<float> forward(const Batch& batch, backend::KvPool& pool) {
     std::vector<float> logits;
+    hidden.clear();
     num_forwards += !batch.slices.empty();
     for (const model::SequenceSlice& slice : batch.slices) {
-      const int end = slice.start_position + static_cast<int>(slice.tokens.size());
-      for (int position = slice.start_position; position < end; ++position) {
-        const TokenId token = slice.tokens[position - slice.start_position];
-        std::memcpy(at(pool, slice, position), &token, sizeof token);
+      const int num_slice_tokens = static_cast<int>(slice.tokens.size());
+      const int end = slice.start_position + num_slice_tokens;
+      for (int i = 0; i < num_slice_tokens; ++i) {
+        std::byte* const place = at(pool, slice, slice.start_position + i);
+        if (i < slice.num_stored) {
+          EXPECT_EQ(std::memcmp(place, &slice.tokens[i], sizeof(TokenId)), 0);
+        } else {
+          std::memcpy(place, &slice.tokens[i], sizeof(TokenId));
+        }
       }
-      num_tokens += static_cast<int>(slice.tokens.size());
-      if (slice.num_logits == 0) continue;
+      num_tokens += num_slice_tokens;
+      num_tokens_stored += num_slice_tokens - slice.num_stored;
       std::uint64_t hash = 1;
       for (int position = 0; position < end; ++position) {
         TokenId token;
         std::memcpy(&token, at(pool, slice, position), sizeof token);
         hash = (hash ^ static_cast<std::uint64_t>(token)) * 0x9e3779b97f4a7c15u;
         hash ^= hash >> 29;
+        std::minstd_rand random(static_cast<std::uint32_t>(hash >> 32) | 1);
+        const auto draw = [&] { return static_cast<float>(random() % 10'000) / 1000; };
+        if (position >= end - slice.num_logits) std::generate_n(std::back_inserter(logits), kVocabSize, draw);
+        if (position >= end - slice.num_hidden)
+          std::generate_n(std::back_inserter(hidden), kHiddenSize, draw);
       }
-      std::minstd_rand random(static_cast<std::uint32_t>(hash >> 32) | 1);
-      for (int i = 0; i < kVocabSize; ++i) logits.push_back(static_cast<float>(random() % 10'000) / 1000);
     }
     return logits;
   }
 
+  std::vector<float> hidden;
   int num_forwards = 0;
-  int num_tokens = 0;
+  int num_tokens = 0;         // run
+  int num_tokens_stored = 0;  // of those, written to the blocks
 
  private:
   static std::byte* at(backend::KvPool& pool, const model::SequenceSlice& slice, int position) {
@@ -52,10 +65,14 @@ class FakeModel {
   }
 };
 
+// One sample's.
 struct Outcome {
   std::vector<TokenId> reply;
-  std::vector<float> first_logits;
+  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
+  std::vector<float> first_logits, embedding;
   std::optional<FinishReason> finish;
+  std::optional<TokenId> stop_token;
+  Status status;
   RequestTimings timings;
 };
 
@@ -79,16 +96,17 @@ class Harness {
   }
 
   RequestId add(Request request) {
-    auto sequence = std::make_unique<Sequence>();
-    const RequestId id = sequence->id = ++last_id_;
-    sequence->tokens = std::move(request.prompt);
-    sequence->num_prompt_tokens = sequence->num_tokens();
-    sequence->max_tokens = sequence->num_tokens() + request.max_new_tokens;
-    sequence->seed = request.sampling.seed.value_or(0);
+    const RequestId id = ++last_id_;
+    const int max_tokens = static_cast<int>(request.prompt.size()) + request.max_new_tokens;
+    const std::uint64_t seed = request.sampling.seed.value_or(0);
     request.wants_first_logits = true;
-    sequence->request = std::move(request);
-    sequence->sink = [this, id](TokenEvent event) { receive(outcomes[id], std::move(event)); };
-    scheduler_.add(std::move(sequence));
+    samples[id].resize(request.num_samples);
+    const auto sink = [this, id](TokenEvent event) {
+      receive(samples[id].at(event.sample), std::move(event));
+    };
+    for (auto& sequence : make_sequences(id, std::move(request), sink, seed, max_tokens, clock_.now())) {
+      scheduler_.add(std::move(sequence));
+    }
     return id;
   }
 
@@ -98,7 +116,10 @@ class Harness {
     const Batch& batch = scheduler_.schedule();
     last_slices.clear();
     for (const auto& slice : batch.slices) last_slices.push_back(static_cast<int>(slice.tokens.size()));
-    if (!batch.slices.empty()) scheduler_.commit(model.forward(batch, pool_));
+    if (!batch.slices.empty()) {
+      const std::vector<float> logits = model.forward(batch, pool_);
+      scheduler_.commit(logits, model.hidden);
+    }
     scheduler_.send_events();
     scheduler_.check_integrity();
     cache_.check_integrity();
@@ -113,14 +134,17 @@ class Harness {
   Outcome run_one(Request request) {
     const RequestId id = add(std::move(request));
     run();
-    return outcomes.at(id);
+    return outcome(id);
   }
+
+  // Of the only sample.
+  const Outcome& outcome(RequestId id) const { return samples.at(id).at(0); }
 
   kv::KvCache& cache() { return cache_; }
   Scheduler& scheduler() { return scheduler_; }
   ManualClock& clock() { return clock_; }
 
-  std::map<RequestId, Outcome> outcomes;
+  std::map<RequestId, std::vector<Outcome>> samples;
   std::vector<int> last_slices;  // tokens of each slice of the last step
   FakeModel model;
 
@@ -146,7 +170,12 @@ class Harness {
   static void receive(Outcome& outcome, TokenEvent event) {
     KVASIR_CHECK(!outcome.finish);
     if (event.token) outcome.reply.push_back(*event.token);
+    if (event.logprobs) outcome.logprobs.push_back(*event.logprobs);
+    for (auto& logprobs : event.prompt_logprobs) outcome.prompt_logprobs.push_back(std::move(logprobs));
     if (!event.first_logits.empty()) outcome.first_logits = std::move(event.first_logits);
+    outcome.embedding = std::move(event.embedding);
+    outcome.stop_token = event.stop_token;
+    outcome.status = std::move(event.status);
     outcome.finish = event.finish;
     outcome.timings = event.timings;
   }
@@ -177,18 +206,25 @@ Request request(std::vector<TokenId> prompt, int max_new_tokens = 8) {
   return result;
 }
 
-// The same request with nothing else in the world.
-Outcome alone(Request request) {
+// One sample of a request with nothing else in the world.
+Outcome alone(Request request, int sample = 0) {
   Harness harness({.scheduler = {.max_batch_tokens = 100'000, .vocab_size = kVocabSize}});
   request.use_prefix_cache = false;
+  request.num_samples = 1;
+  request.sampling.seed = request.sampling.seed.value_or(0) + sample;
+  if (sample > 0) request.num_prompt_logprobs.reset();
   return harness.run_one(std::move(request));
 }
 
-void expect_as_alone(const Outcome& outcome, const Request& request) {
-  const Outcome expected = alone(request);
+void expect_as_alone(const Outcome& outcome, const Request& request, int sample = 0) {
+  const Outcome expected = alone(request, sample);
   EXPECT_EQ(outcome.reply, expected.reply);
   EXPECT_EQ(outcome.first_logits, expected.first_logits);
-  EXPECT_EQ(outcome.finish, expected.finish);
+  EXPECT_EQ(outcome.finish, expected.finish) << outcome.status.message();
+  EXPECT_EQ(outcome.stop_token, expected.stop_token);
+  EXPECT_EQ(outcome.logprobs, expected.logprobs);
+  EXPECT_EQ(outcome.prompt_logprobs, expected.prompt_logprobs);
+  EXPECT_EQ(outcome.embedding, expected.embedding);
 }
 
 TEST(Scheduler, APromptInChunksGivesTheSameReply) {
@@ -228,7 +264,7 @@ TEST(Scheduler, FourSimultaneousColdPromptsAreComputedOnce) {
   harness.run();
   EXPECT_EQ(harness.scheduler().stats().prompt_tokens_computed, 150);
   EXPECT_EQ(harness.scheduler().stats().prompt_tokens, 600);
-  for (const auto& [id, outcome] : harness.outcomes) expect_as_alone(outcome, prompt);
+  for (const auto& [id, samples] : harness.samples) expect_as_alone(samples[0], prompt);
 }
 
 TEST(Scheduler, FourBranchesOfAColdPrefixComputeItOnce) {
@@ -242,7 +278,7 @@ TEST(Scheduler, FourBranchesOfAColdPrefixComputeItOnce) {
   }
   harness.run();
   EXPECT_EQ(harness.scheduler().stats().prompt_tokens_computed, 150 + 4 * 10);
-  for (const auto& [id, branch] : requests) expect_as_alone(harness.outcomes.at(id), branch);
+  for (const auto& [id, branch] : requests) expect_as_alone(harness.outcome(id), branch);
 }
 
 TEST(Scheduler, AFollowerTakesOverWhenItsLeaderIsCancelled) {
@@ -252,9 +288,9 @@ TEST(Scheduler, AFollowerTakesOverWhenItsLeaderIsCancelled) {
   harness.step();  // 64 of the leader's tokens
   harness.scheduler().cancel(leader);
   harness.run();
-  EXPECT_EQ(harness.outcomes.at(leader).finish, FinishReason::kCancelled);
-  expect_as_alone(harness.outcomes.at(follower), prompt);
-  EXPECT_EQ(harness.outcomes.at(follower).timings.num_cached_tokens, 64);
+  EXPECT_EQ(harness.outcome(leader).finish, FinishReason::kCancelled);
+  expect_as_alone(harness.outcome(follower), prompt);
+  EXPECT_EQ(harness.outcome(follower).timings.num_cached_tokens, 64);
   EXPECT_EQ(harness.scheduler().stats().prompt_tokens_computed, 150);
 }
 
@@ -317,7 +353,7 @@ TEST(Scheduler, AFullHitDoesNotWaitForAnothersPrompt) {
   harness.step();
   const RequestId id = harness.add(prompt);
   harness.step();
-  EXPECT_GE(harness.outcomes.at(id).reply.size(), 1u);
+  EXPECT_GE(harness.outcome(id).reply.size(), 1u);
 }
 
 TEST(Scheduler, StopTokensEndAReplyAndAreNotPartOfIt) {
@@ -342,7 +378,7 @@ TEST(Scheduler, WhenBlocksRunOutTheNewestGivesWayAndLosesNothing) {
   harness.run();
   EXPECT_GT(harness.scheduler().stats().preemptions, 0);
   EXPECT_EQ(harness.scheduler().stats().prompt_tokens_computed, 250);
-  for (const auto& [id, prompt] : requests) expect_as_alone(harness.outcomes.at(id), prompt);
+  for (const auto& [id, prompt] : requests) expect_as_alone(harness.outcome(id), prompt);
 }
 
 TEST(Scheduler, ASequenceMayFillTheWholePool) {
@@ -358,7 +394,7 @@ TEST(Scheduler, CancellingFreesEverythingAndKeepsWhatIsComputed) {
   harness.step();
   harness.scheduler().cancel(id);
   harness.scheduler().send_events();
-  EXPECT_EQ(harness.outcomes.at(id).finish, FinishReason::kCancelled);
+  EXPECT_EQ(harness.outcome(id).finish, FinishReason::kCancelled);
   EXPECT_TRUE(harness.scheduler().idle());
   EXPECT_EQ(harness.cache().stats().blocks_pinned, 0);
   EXPECT_EQ(harness.run_one(prompt).timings.num_cached_tokens, 64);
@@ -398,7 +434,7 @@ TEST(Scheduler, AnyTrafficGivesEachRequestItsReply) {
       for (int steps = below(12); steps > 0; --steps) harness.step();
       if (below(6) == 0) {
         const RequestId victim = 1 + below(i + 1);
-        if (!harness.outcomes[victim].finish) cancelled[victim] = true;
+        if (!harness.outcome(victim).finish) cancelled[victim] = true;
         harness.scheduler().cancel(victim);
       }
       if (below(20) == 0) harness.cache().clear();
@@ -407,9 +443,9 @@ TEST(Scheduler, AnyTrafficGivesEachRequestItsReply) {
     harness.run();
     for (const auto& [id, prompt] : requests) {
       if (cancelled[id]) {
-        EXPECT_EQ(harness.outcomes.at(id).finish, FinishReason::kCancelled);
+        EXPECT_EQ(harness.outcome(id).finish, FinishReason::kCancelled);
       } else {
-        expect_as_alone(harness.outcomes.at(id), prompt);
+        expect_as_alone(harness.outcome(id), prompt);
       }
     }
     EXPECT_EQ(harness.cache().stats().blocks_pinned, 0);

@@ -101,12 +101,17 @@ std::optional<Admission> KvCache::admit(NamespaceId ns, std::span<const TokenId>
     const int num_cached = admission->blocks.num_cached_tokens();
     ++(num_cached > 0 ? impl_->counters.hits : impl_->counters.misses);
     impl_->counters.cached_tokens_reused += num_cached;
+    impl_->counters.tokens_looked_up += static_cast<std::int64_t>(tokens.size());
   }
   return admission;
 }
 
 std::optional<Admission> KvCache::resume(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens) {
   return impl_->admit(ns, tokens, num_tokens);
+}
+
+std::optional<Admission> KvCache::share(const SequenceBlocks& source, int num_shared, int num_tokens) {
+  return impl_->share(*source.state_, num_shared, num_tokens);
 }
 
 SequenceBlocks KvCache::admit_private() {

@@ -29,6 +29,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "kv/miss_reason.h"
 #include "kv/namespaces.h"
 
 namespace kvasir::kv {
@@ -49,6 +50,7 @@ struct KvCacheStats {
   // request.
   std::int64_t num_entries = 0, hits = 0, misses = 0;
   std::int64_t evictions_lru = 0, evictions_ttl = 0, cached_tokens_reused = 0;
+  std::int64_t tokens_looked_up = 0;  // by the same requests
   // Blocks: not free; in the tree; in use by running sequences. Evicted: for want of memory, with an entry,
   // or by age.
   std::int64_t blocks_total = 0, blocks_used = 0, blocks_shared = 0, blocks_pinned = 0;
@@ -90,6 +92,9 @@ class SequenceBlocks {
 struct Admission {
   SequenceBlocks blocks;
   std::optional<BlockCopy> copy;  // a partly matching block, copied on write
+  // How much of the prompt was found, usable or not, and why not more: all of it for kNone.
+  int num_found_tokens = 0;
+  MissReason miss_reason = MissReason::kNone;
 };
 
 class KvCache {
@@ -121,6 +126,11 @@ class KvCache {
   std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
   // The same for a preempted sequence: counts nothing.
   std::optional<Admission> resume(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
+  // The same for a sequence that goes on from the first `num_shared` tokens of another one, whose blocks it
+  // shares, the last one copied where it is partly filled. It reads and writes the tree if `source` does; it
+  // counts nothing. Nullopt, with nothing changed, when there is no room. Requires: K and V of these tokens
+  // are written and committed, and `source` does not write them again.
+  std::optional<Admission> share(const SequenceBlocks& source, int num_shared, int num_tokens);
   // A sequence that neither reads nor writes the tree.
   SequenceBlocks admit_private();
 

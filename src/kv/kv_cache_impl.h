@@ -45,6 +45,9 @@ struct KvCache::Impl {
     EntryId entry = EntryId::kNone;  // of all the tokens, with logits: a full hit
     bool copies_tail() const { return tail != NodeId::kNone && !adopts_tail; }
 
+    int num_found_tokens = 0;  // before what has no room or is too short was given up
+    bool met_expired = false;
+
     // What was in the way of a longer match, if anything.
     NodeId expired_node = NodeId::kNone;
     EntryId expired_entry = EntryId::kNone;
@@ -63,8 +66,12 @@ struct KvCache::Impl {
 
   // Admission.
   std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
+  MissReason miss_reason(const Match& match, int num_tokens, bool was_empty) const;
   std::optional<Match> match_with_room(NodeId root, std::span<const TokenId> tokens, int num_tokens);
+  std::optional<Admission> share(const State& source, int num_shared, int num_tokens);
+  TimePoint begun_at(const State& state, int i) const;
   void drop_if_too_short(Match& match);
+  static void give_up_tail(Match& match);
   bool fit(Match& match, int num_tokens);
   std::unique_ptr<State> pin_match(const Match& match, std::span<const TokenId> tokens);
   int num_blocks_for(int num_tokens) const {

@@ -57,8 +57,10 @@ KvCache::Impl::Match KvCache::Impl::match_prefix(NodeId root, std::span<const To
 
 // The same into the member `path`, after what it met that has expired is gone.
 KvCache::Impl::Match KvCache::Impl::match_fresh_prefix(NodeId root, std::span<const TokenId> tokens) {
-  for (;;) {
+  for (bool met_expired = false;; met_expired = true) {
     Match match = match_prefix(root, tokens, path);
+    match.num_found_tokens = num_matched_tokens(match, path);
+    match.met_expired = met_expired;
     if (match.expired_node != NodeId::kNone) {
       remove_subtree(match.expired_node, counters.evictions_ttl);
     } else if (match.expired_entry != EntryId::kNone) {
@@ -90,15 +92,23 @@ bool KvCache::Impl::fit(Match& match, int num_tokens) {
   int num_left = num_available() - static_cast<int>(std::count_if(path.begin(), path.end(), is_unpinned));
   if (adopts) --num_left;
   if (num_needed > num_left) return false;
-  if (match.copies_tail() && is_unpinned(match.tail) && num_needed == num_left) match = Match();
+  if (match.copies_tail() && is_unpinned(match.tail) && num_needed == num_left) give_up_tail(match);
   return true;
 }
 
 // A match shorter than min_tokens is none.
 void KvCache::Impl::drop_if_too_short(Match& match) {
   if (num_matched_tokens(match, path) >= config.min_tokens) return;
-  match = Match();
+  give_up_tail(match);
   path.clear();
+}
+
+// Of a match that goes to the end of a prompt, what remains ends at the block before.
+void KvCache::Impl::give_up_tail(Match& match) {
+  match.tail = NodeId::kNone;
+  match.num_tail_tokens = 0;
+  match.adopts_tail = false;
+  match.entry = EntryId::kNone;
 }
 
 // The longest match that leaves room for `num_tokens` tokens in all, of which `path` is the whole blocks;
@@ -113,6 +123,19 @@ std::optional<KvCache::Impl::Match> KvCache::Impl::match_with_room(NodeId root,
   drop_if_too_short(match);  // it may have lost its tail
   if (had_path && path.empty() && !fit(match, num_tokens)) return std::nullopt;
   return match;
+}
+
+// Why not more than the match of a prompt of `num_tokens` tokens was found; `was_empty`: nothing at all was
+// cached under the request's salt. A salt never learns what others have: all that is looked at is its own.
+MissReason KvCache::Impl::miss_reason(const Match& match, int num_tokens, bool was_empty) const {
+  const int num_found = match.num_found_tokens;
+  const bool is_short = num_found < config.min_tokens;
+  if (num_found > 0 && num_found >= num_tokens - 1 && !is_short) return MissReason::kNone;
+  if (num_tokens < config.min_tokens) return MissReason::kTooShort;
+  if (was_empty) return MissReason::kSalt;
+  if (match.met_expired) return MissReason::kExpired;
+  if (num_found == 0) return MissReason::kCold;
+  return is_short ? MissReason::kTooShort : MissReason::kDiverged;
 }
 
 // A sequence that has what was matched, and nothing of its own yet. Its tail is pinned too where it will be
@@ -148,6 +171,8 @@ std::optional<Admission> KvCache::Impl::admit(NamespaceId ns_id, std::span<const
   Namespace* const ns = namespaces.find(ns_id);
   path.clear();
   std::optional<Match> match(std::in_place);
+  const bool has_salt = ns == nullptr || !ns->salt.empty();
+  const bool was_empty = has_salt && (ns == nullptr || tree.is_leaf(ns->root));
   if (ns != nullptr) {
     ++ns->num_sequences;  // so that an eviction on the way does not forget it
     match = match_with_room(ns->root, tokens, num_tokens);
@@ -169,7 +194,41 @@ std::optional<Admission> KvCache::Impl::admit(NamespaceId ns_id, std::span<const
     copy = BlockCopy{tree.block_of(match->tail), state->table[state->num_shared]};
   }
   ++num_sequences;
+  const int num_prompt_tokens = static_cast<int>(tokens.size());
+  const MissReason reason = miss_reason(*match, num_prompt_tokens, was_empty);
+  const int num_found = reason == MissReason::kNone ? num_prompt_tokens : match->num_found_tokens;
+  return Admission{SequenceBlocks(std::move(state)), copy, num_found, reason};
+}
+
+std::optional<Admission> KvCache::Impl::share(const State& source, int num_shared, int num_tokens) {
+  const int num_whole = num_shared / config.block_size;
+  if (num_blocks_for(num_tokens) - num_whole > num_available()) return std::nullopt;
+  auto state = std::make_unique<State>();
+  state->ns = source.ns;
+  state->num_cached_tokens = num_shared;
+  state->num_shared = std::min(source.num_shared, num_whole);
+  for (int i = 0; i < num_whole; ++i) {
+    const BlockId block = source.table[i];
+    const bool is_in_tree = i < source.num_shared && tree.is_attached(tree.node_of(block));
+    is_in_tree ? tree.pin(tree.node_of(block)) : pool.ref(block);
+    state->table.push_back(block);
+  }
+  if (state->ns != nullptr) ++state->ns->num_sequences;
+  ++num_sequences;
+  grow_table(state->table, num_tokens);
+  std::optional<BlockCopy> copy;
+  if (num_whole * config.block_size < num_shared) {
+    copy = BlockCopy{source.table[num_whole], state->table[num_whole]};
+    state->begun_block = num_whole;
+    state->begun_at = begun_at(source, num_whole);
+  }
   return Admission{SequenceBlocks(std::move(state)), copy};
+}
+
+// Since when there have been tokens in block i of a sequence.
+TimePoint KvCache::Impl::begun_at(const State& state, int i) const {
+  if (i < state.num_shared) return tree.created_at(tree.node_of(state.table[i]));  // detached or not
+  return i == state.begun_block ? state.begun_at : clock.now();
 }
 
 // Requires: fit() or the like said that there is room.

@@ -89,22 +89,25 @@ struct Model::Impl {
   std::vector<float> rope_frequencies;  // (head_dim / 2)
 
   void extend_rope_table(int num_positions);
-  void resize_buffers(std::size_t num_rows, std::size_t num_logits);
+  void resize_buffers();
+  void norm_rows(std::span<const int> rows, std::vector<float>& out);
   std::span<const float> forward(std::span<const SequenceSlice> slices, backend::KvPool& kv);
 
   // Of one forward; they grow and are reused.
   backend::RopeTable rope;
   std::vector<TokenId> tokens;        // (rows)
   std::vector<int> positions;         // (rows)
-  std::vector<std::int64_t> slots;    // (rows), where in the pool a row's keys and values go
+  std::vector<std::int64_t> slots;    // (rows), where in the pool a row's keys and values go; -1: nowhere
   std::vector<backend::RowRun> runs;  // one for each slice
   backend::AttentionPlan attention_plan;
-  std::vector<int> logit_rows;      // the rows whose logits are asked for
-  std::vector<float> x, h;          // (rows, hidden)
-  std::vector<float> q, attended;   // (rows, num_heads * head_dim)
-  std::vector<float> k, v;          // (rows, num_kv_heads * head_dim)
-  std::vector<float> gate, up;      // (rows, intermediate)
-  std::vector<float> last, logits;  // (number of logits, hidden) and (.., vocab_size)
+  std::vector<int> logit_rows;       // the rows whose logits are asked for
+  std::vector<int> hidden_rows;      // the rows whose hidden states are
+  std::vector<float> x, h;           // (rows, hidden)
+  std::vector<float> q, attended;    // (rows, num_heads * head_dim)
+  std::vector<float> k, v;           // (rows, num_kv_heads * head_dim)
+  std::vector<float> gate, up;       // (rows, intermediate)
+  std::vector<float> last, logits;   // (number of logits, hidden) and (.., vocab_size)
+  std::vector<float> hidden_states;  // (number of hidden rows, hidden)
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -143,6 +146,10 @@ std::span<const float> Model::forward(std::span<const SequenceSlice> slices, bac
   return impl_->forward(slices, kv);
 }
 
+std::span<const float> Model::hidden_states() const {
+  return impl_->hidden_states;
+}
+
 void Model::Impl::extend_rope_table(int num_positions) {
   const std::size_t half = rope_frequencies.size();
   const std::size_t known = rope.cos.size() / half;
@@ -158,7 +165,8 @@ void Model::Impl::extend_rope_table(int num_positions) {
   }
 }
 
-void Model::Impl::resize_buffers(std::size_t num_rows, std::size_t num_logits) {
+void Model::Impl::resize_buffers() {
+  const std::size_t num_rows = tokens.size(), num_logits = logit_rows.size();
   x.resize(num_rows * config.hidden_size);
   h.resize(x.size());
   q.resize(num_rows * config.num_heads * config.head_dim);
@@ -169,6 +177,17 @@ void Model::Impl::resize_buffers(std::size_t num_rows, std::size_t num_logits) {
   up.resize(gate.size());
   last.resize(num_logits * config.hidden_size);
   logits.resize(num_logits * config.vocab_size);
+  hidden_states.resize(hidden_rows.size() * config.hidden_size);
+}
+
+// These rows of x after the last norm.
+void Model::Impl::norm_rows(std::span<const int> rows, std::vector<float>& out) {
+  const int hidden = config.hidden_size;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(rows[i]) * hidden, hidden, out.begin() + i * hidden);
+  }
+  ops->rms_norm(out.data(), static_cast<int>(rows.size()), hidden, weights.norm.data(), config.rms_norm_eps,
+                out.data());
 }
 
 std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slices, backend::KvPool& kv) {
@@ -178,12 +197,15 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
   slots.clear();
   runs.clear();
   logit_rows.clear();
+  hidden_rows.clear();
   const int block_size = kv.layout().block_size;
   int num_positions = 0;
   for (const SequenceSlice& slice : slices) {
     const int num_tokens = static_cast<int>(slice.tokens.size());
     const int end = slice.start_position + num_tokens;
-    KVASIR_CHECK(slice.num_logits >= 0 && slice.num_logits <= num_tokens);
+    for (const int count : {slice.num_logits, slice.num_hidden, slice.num_stored}) {
+      KVASIR_CHECK(count >= 0 && count <= num_tokens);
+    }
     KVASIR_CHECK(num_tokens > 0 && slice.start_position >= 0 && end <= config.max_position_embeddings);
     KVASIR_CHECK(static_cast<std::size_t>((end - 1) / block_size) < slice.block_table.size());
     runs.push_back({static_cast<int>(tokens.size()), num_tokens, slice.start_position, slice.block_table});
@@ -193,17 +215,19 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
       const BlockId block = slice.block_table[position / block_size];
       tokens.push_back(slice.tokens[i]);
       positions.push_back(position);
-      slots.push_back(std::int64_t{index(block)} * block_size + position % block_size);
+      const std::int64_t slot = std::int64_t{index(block)} * block_size + position % block_size;
+      slots.push_back(i < slice.num_stored ? -1 : slot);
     }
     const int num_rows = static_cast<int>(tokens.size());
     for (int row = num_rows - slice.num_logits; row < num_rows; ++row) logit_rows.push_back(row);
+    for (int row = num_rows - slice.num_hidden; row < num_rows; ++row) hidden_rows.push_back(row);
     num_positions = std::max(num_positions, end);
   }
   const int rows = static_cast<int>(tokens.size());
   const int hidden = config.hidden_size;
   attention_plan.build(runs, kv, config.num_heads, ops->pool().num_threads());
   extend_rope_table(num_positions);
-  resize_buffers(rows, logit_rows.size());
+  resize_buffers();
 
   ops->embed(weights.embedding, tokens, x.data());
   for (int i = 0; i < config.num_layers; ++i) {
@@ -232,13 +256,10 @@ std::span<const float> Model::Impl::forward(std::span<const SequenceSlice> slice
     ops->add(x.data(), h.data(), x.size());
   }
 
+  if (!hidden_rows.empty()) norm_rows(hidden_rows, hidden_states);
   if (logit_rows.empty()) return {};
-  for (std::size_t i = 0; i < logit_rows.size(); ++i) {
-    std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(logit_rows[i]) * hidden, hidden,
-                last.begin() + i * hidden);
-  }
   const int num_logits = static_cast<int>(logit_rows.size());
-  ops->rms_norm(last.data(), num_logits, hidden, weights.norm.data(), config.rms_norm_eps, last.data());
+  norm_rows(logit_rows, last);
   ops->linear(last.data(), num_logits, {{&weights.output, nullptr, logits.data()}});
   return logits;
 }

@@ -24,6 +24,10 @@ struct SequenceSlice {
   int start_position = 0;           // position of tokens[0]; the KV of all earlier positions is in the blocks
   std::span<const BlockId> block_table;  // block i holds positions [i * block_size, (i + 1) * block_size)
   int num_logits = 0;                    // logits are computed of the slice's last num_logits tokens
+  int num_hidden = 0;                    // hidden states are given of the slice's last num_hidden tokens
+  // Of the slice's first num_stored tokens K and V are in the blocks as well, and are not written again: they
+  // may be read by others meanwhile.
+  int num_stored = 0;
 };
 
 class Model {
@@ -53,8 +57,13 @@ class Model {
   // tokens logits are asked for and however many threads run. Their memory is the caller's to bound: a slice
   // of a few tokens at a time gives the logits of a whole sequence.
   // Requires: no two slices write the same block; positions below config().max_position_embeddings;
-  // 0 <= num_logits <= the slice's number of tokens.
+  // num_logits, num_hidden and num_stored from 0 to the slice's number of tokens.
   std::span<const float> forward(std::span<const SequenceSlice> slices, backend::KvPool& kv);
+
+  // What the logits would be computed from: the final hidden states, after the last norm, that the slices of
+  // the last forward asked for, in the order of slices and tokens: (sum of num_hidden, hidden_size). Bitwise
+  // the same as the logits are. Valid until the next forward.
+  std::span<const float> hidden_states() const;
 
  private:
   struct Impl;
