@@ -16,6 +16,7 @@
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/perplexity.h"
+#include "apps/template.h"
 #include "base/json.h"
 #include "bench/bench.h"
 #include "server/http_server.h"
@@ -199,6 +200,7 @@ int run(int argc, char** argv) {
   std::string log_level = "info";
   api::GenerateRequest request;
   PerplexityOptions perplexity_options;
+  TemplateOptions template_options;
 
   CLI::App* serve_command = app.add_subcommand("serve", "Serve a model over HTTP");
   add_model_options(*serve_command, serve_model);
@@ -227,6 +229,14 @@ int run(int argc, char** argv) {
       "tokenize",
       "Turn JSON lines {\"text\":...} into {\"ids\":[...]}, and {\"ids\":[...]} into {\"text\":...}");
   tokenize_command->add_option("--model", tokenize_model.model, "Folder with a tokenizer.json")
+      ->envname("KVASIR_MODEL");
+
+  CLI::App* template_command = app.add_subcommand(
+      "template", "Turn JSON lines {\"messages\":[...],...} into {\"text\":...} or {\"error\":...}");
+  template_command->add_option("--template", template_options.file, "File with a Jinja chat template");
+  template_command
+      ->add_option("--model", template_options.model,
+                   "Folder of the model whose chat template it is, where --template names none")
       ->envname("KVASIR_MODEL");
 
   CLI::App* logits_command = app.add_subcommand(
@@ -263,6 +273,8 @@ int run(int argc, char** argv) {
     status = generate(generate_model, generate_engine, request);
   } else if (tokenize_command->parsed()) {
     status = tokenize(tokenize_model.model);
+  } else if (template_command->parsed()) {
+    status = render_templates(template_options, std::cin, std::cout);
   } else if (logits_command->parsed()) {
     status = logits(logits_model);
   } else if (perplexity_command->parsed()) {
