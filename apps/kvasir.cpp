@@ -16,6 +16,7 @@
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/perplexity.h"
+#include "apps/served_model.h"
 #include "apps/template.h"
 #include "base/json.h"
 #include "bench/bench.h"
@@ -35,12 +36,12 @@ void set_up_log(const std::string& level) {
   spdlog::set_default_logger(logger);
 }
 
-Status serve(const ModelOptions& model_options, const EngineOptions& engine_options,
-             const server::HttpConfig& http_config) {
+Status serve(const ModelOptions& model_options, const EngineOptions& engine_options, const HttpOptions& http_options,
+             const ServeOptions& serve_options) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
+  KVASIR_ASSIGN_OR_RETURN(const server::HttpConfig http_config, http_options.http_config());
   const SteadyClock clock;
-  LoadedModel loaded;
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  ServedModel served;
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<api::ApiService> service;
   Status outcome;
@@ -49,9 +50,8 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   // The server answers "loading" meanwhile.
   std::thread loading([&] {
     const auto load = [&]() -> Status {
-      KVASIR_ASSIGN_OR_RETURN(loaded, load_model(model_options));
-      KVASIR_ASSIGN_OR_RETURN(tokenizer, load_tokenizer(*loaded.files));
-      KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*loaded.model, engine_config, clock));
+      KVASIR_ASSIGN_OR_RETURN(served, load_served_model(model_options, serve_options));
+      KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*served.loaded.model, engine_config, clock));
       return Status();
     };
     outcome = load();
@@ -59,13 +59,14 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
       server->stop();
       return;
     }
-    service =
-        std::make_unique<api::ApiService>(*tokenizer, loaded.model->config().eos_token_ids, *engine, clock);
+    api::ApiService::Parts parts = served.parts(*engine, clock);
+    parts.request_timeout = std::chrono::seconds(serve_options.request_timeout_seconds);
+    service = std::make_unique<api::ApiService>(std::move(parts));
     server->set_service(*service);
     const kv::KvCacheStats cache = engine->stats().cache;
     spdlog::info("KV cache: {} MiB for {} tokens", cache.bytes_budget >> 20,
                  cache.blocks_total * engine_config.block_size);
-    spdlog::info("serving at http://{}:{}", http_config.host, server->port());
+    spdlog::info("serving {} at http://{}:{}", served.facts.name, http_config.host, server->port());
   });
   server->run();
   loading.join();
@@ -76,13 +77,12 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
 
 // Streams one reply to standard output.
 Status generate(const ModelOptions& model_options, const EngineOptions& engine_options,
-                const api::GenerateRequest& request) {
+                const api::GenerationSpec& spec) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
-  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(model_options));
-  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
+  KVASIR_ASSIGN_OR_RETURN(const ServedModel served, load_served_model(model_options, {}));
   const SteadyClock clock;
-  KVASIR_ASSIGN_OR_RETURN(const auto engine, engine::Engine::start(*loaded.model, engine_config, clock));
-  api::ApiService service(*tokenizer, loaded.model->config().eos_token_ids, *engine, clock);
+  KVASIR_ASSIGN_OR_RETURN(const auto engine, engine::Engine::start(*served.loaded.model, engine_config, clock));
+  api::ApiService service(served.parts(*engine, clock));
   std::mutex mutex;
   std::condition_variable changed;
   bool is_notified = false;
@@ -93,20 +93,20 @@ Status generate(const ModelOptions& model_options, const EngineOptions& engine_o
     }
     changed.notify_one();
   };
-  KVASIR_ASSIGN_OR_RETURN(const auto reply, service.generate(request, notify));
-  while (true) {
-    const auto piece = reply->next();
-    if (!piece) {
+  auto started = service.generate(spec, notify);
+  if (const auto* refusal = std::get_if<api::Refusal>(&started)) return refusal->status;
+  api::Generation& generation = *std::get<std::unique_ptr<api::Generation>>(started);
+  while (!generation.has_ended()) {
+    if (const auto delta = generation.next()) {
+      std::cout << delta->text << std::flush;
+    } else if (!generation.has_ended()) {
       std::unique_lock lock(mutex);
       changed.wait(lock, [&] { return std::exchange(is_notified, false); });
-      continue;
     }
-    std::cout << piece->text << std::flush;
-    if (!piece->is_last()) continue;
-    std::cout << std::endl;
-    engine->stop();
-    return piece->status;
   }
+  std::cout << std::endl;
+  engine->stop();
+  return generation.status();
 }
 
 // Calls answer(object) for each JSON object of standard input, a line each, and prints what it returns.
@@ -196,34 +196,37 @@ int run(int argc, char** argv) {
   // Of each command its own: a variable in the environment is read for all of them.
   ModelOptions serve_model, generate_model, tokenize_model, logits_model, perplexity_model;
   EngineOptions serve_engine, generate_engine;
-  server::HttpConfig http_config;
-  std::string log_level = "info";
-  api::GenerateRequest request;
+  HttpOptions http_options;
+  ServeOptions serve_options;
+  api::GenerationSpec spec;
+  std::string prompt;
+  int max_new_tokens = 128;
   PerplexityOptions perplexity_options;
   TemplateOptions template_options;
 
   CLI::App* serve_command = app.add_subcommand("serve", "Serve a model over HTTP");
   add_model_options(*serve_command, serve_model);
-  add_http_options(*serve_command, http_config, log_level);
+  add_serve_options(*serve_command, serve_options);
+  add_http_options(*serve_command, http_options);
   add_engine_options(*serve_command, serve_engine);
 
   CLI::App* generate_command = app.add_subcommand("generate", "Write a reply to a prompt to the terminal");
   add_model_options(*generate_command, generate_model);
   add_engine_options(*generate_command, generate_engine);
-  generate_command->add_option("--prompt", request.prompt, "The text to continue")->required();
-  generate_command->add_option("--max-new-tokens", request.max_new_tokens, "Length of the reply at most")
+  generate_command->add_option("--prompt", prompt, "The text to continue")->required();
+  generate_command->add_option("--max-new-tokens", max_new_tokens, "Length of the reply at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   generate_command
-      ->add_option("--temperature", request.sampling.temperature, "0: the likeliest token each time")
+      ->add_option("--temperature", spec.sampling.temperature, "0: the likeliest token each time")
       ->check(CLI::Range(0.0f, 100.0f))
       ->capture_default_str();
-  generate_command->add_option("--top-k", request.sampling.top_k, "Draw from the k likeliest; 0: from all")
+  generate_command->add_option("--top-k", spec.sampling.top_k, "Draw from the k likeliest; 0: from all")
       ->check(CLI::NonNegativeNumber);
   generate_command
-      ->add_option("--top-p", request.sampling.top_p, "Draw from the likeliest that make up this share")
+      ->add_option("--top-p", spec.sampling.top_p, "Draw from the likeliest that make up this share")
       ->check(CLI::Range(0.0f, 1.0f));
-  generate_command->add_option("--seed", request.sampling.seed, "The same seed gives the same reply");
+  generate_command->add_option("--seed", spec.sampling.seed, "The same seed gives the same reply");
 
   CLI::App* tokenize_command = app.add_subcommand(
       "tokenize",
@@ -264,13 +267,15 @@ int run(int argc, char** argv) {
     return app.exit(failure) == 0 ? 0 : 1;
   }
   const bool is_quiet = !serve_command->parsed();
-  set_up_log(is_quiet ? "warn" : log_level);
+  set_up_log(is_quiet ? "warn" : http_options.log_level);
   Status status = dotenv;
   if (!status.ok()) {
   } else if (serve_command->parsed()) {
-    status = serve(serve_model, serve_engine, http_config);
+    status = serve(serve_model, serve_engine, http_options, serve_options);
   } else if (generate_command->parsed()) {
-    status = generate(generate_model, generate_engine, request);
+    spec.prompts = {prompt};
+    spec.max_new_tokens = max_new_tokens;
+    status = generate(generate_model, generate_engine, spec);
   } else if (tokenize_command->parsed()) {
     status = tokenize(tokenize_model.model);
   } else if (template_command->parsed()) {

@@ -15,13 +15,28 @@ constexpr std::pair<const char*, model::WeightDtype> kDtypes[] = {
     {"f16", model::WeightDtype::kF16},   {"bf16", model::WeightDtype::kBf16},
     {"q8_0", model::WeightDtype::kQ8_0}, {"q4_0", model::WeightDtype::kQ4_0}};
 
-// A flag with its variable: --kv-cache-memory and KVASIR_KV_CACHE_MEMORY.
-template <typename T>
-CLI::Option* add(CLI::App& command, const std::string& flag, T& value, const std::string& help) {
+// --kv-cache-memory has KVASIR_KV_CACHE_MEMORY.
+std::string variable_of(const std::string& flag) {
   std::string variable = "KVASIR_" + flag.substr(2);
   for (char& c : variable)
     c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return command.add_option(flag, value, help)->envname(variable);
+  return variable;
+}
+
+// A flag with its variable.
+template <typename T>
+CLI::Option* add(CLI::App& command, const std::string& flag, T& value, const std::string& help) {
+  return command.add_option(flag, value, help)->envname(variable_of(flag));
+}
+
+// One that may be given more than once; in the variable commas are between.
+CLI::Option* add_list(CLI::App& command, const std::string& flag, std::vector<std::string>& values,
+                      const std::string& help) {
+  return add(command, flag, values, help)->delimiter(',')->allow_extra_args(false);
+}
+
+CLI::Option* add_switch(CLI::App& command, const std::string& flag, bool& value, const std::string& help) {
+  return command.add_flag(flag, value, help)->envname(variable_of(flag));
 }
 
 std::string trim(std::string_view text) {
@@ -65,6 +80,20 @@ Result<engine::EngineConfig> EngineOptions::engine_config() const {
   if (!bytes.ok())
     return error(StatusCode::kInvalidArgument, "--kv-cache-memory: {}", bytes.status().message());
   result.kv_cache_memory = *bytes;
+  return result;
+}
+
+Result<server::HttpConfig> HttpOptions::http_config() const {
+  server::HttpConfig result = http;
+  if (api_key_file.empty()) return result;
+  std::ifstream file(api_key_file);
+  if (!file) return error(StatusCode::kIo, "--api-key-file: cannot read '{}'", api_key_file);
+  for (std::string line; std::getline(file, line);) {
+    std::string key = trim(line);
+    if (!key.empty() && key[0] != '#') result.api_keys.push_back(std::move(key));
+  }
+  // Whoever names a file wants a locked door.
+  if (result.api_keys.empty()) return error(StatusCode::kInvalidArgument, "--api-key-file: no key in '{}'", api_key_file);
   return result;
 }
 
@@ -121,14 +150,39 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
       "Requests that wait; one more gets status 429")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  add(command, "--max-queued-tokens", config.max_queued_tokens,
+      "Prompt tokens of the requests that wait; beyond them a request gets status 429. 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
 }
 
-void add_http_options(CLI::App& command, server::HttpConfig& config, std::string& log_level) {
+void add_serve_options(CLI::App& command, ServeOptions& options) {
+  add_list(command, "--served-model-name", options.names,
+      "Names by which clients ask for the model, the first one in its answers; default: the folder's name");
+  add(command, "--chat-template", options.chat_template, "File with a chat template in place of the model's own");
+  add(command, "--request-timeout", options.request_timeout_seconds,
+      "Seconds after which a request ends with an error, queued or running; 0: never")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+}
+
+void add_http_options(CLI::App& command, HttpOptions& options) {
+  server::HttpConfig& config = options.http;
   add(command, "--host", config.host, "Address to listen at; 0.0.0.0 for all")->capture_default_str();
   add(command, "--port", config.port, "Port to listen at; 0: any free one")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
-  add(command, "--log-level", log_level, "What is logged: debug, info, warn, error")
+  add_list(command, "--api-key", options.http.api_keys,
+      "A key that clients must send; may be given more than once. Each key has a cache of its own");
+  add(command, "--api-key-file", options.api_key_file, "File with such keys, one to a line");
+  add_list(command, "--admin-key", options.http.admin_keys,
+      "A key for the routes of the cache, which clients' keys do not open; it opens all others too");
+  add_switch(command, "--share-cache-across-keys", options.http.share_cache_across_keys,
+      "Let clients with different keys use one cache: from its speed each can tell what others have asked");
+  add_list(command, "--cors-origin", options.http.cors_origins,
+      "Origin of web pages that may call the server, such as https://chat.example; * for all. May be given more "
+      "than once");
+  add(command, "--log-level", options.log_level, "What is logged: debug, info, warn, error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
 }

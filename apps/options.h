@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "backend/kv_pool.h"
 #include "base/status.h"
@@ -33,13 +34,30 @@ struct EngineOptions {
   Result<engine::EngineConfig> engine_config() const;
 };
 
+struct HttpOptions {
+  server::HttpConfig http;
+  std::string api_key_file;  // empty: none
+  std::string log_level = "info";
+
+  // With the keys of the file. Errors: kIo, kInvalidArgument, naming the file.
+  Result<server::HttpConfig> http_config() const;
+};
+
+// How the model shows itself to clients.
+struct ServeOptions {
+  std::vector<std::string> names;  // empty: the folder's
+  std::string chat_template;       // a file; empty: the model's
+  int request_timeout_seconds = 0;
+};
+
 // The flag's name of a type; "auto": as stored.
 const char* dtype_name(model::WeightDtype dtype);
 
 // Add the flags to a command.
 void add_model_options(CLI::App& command, ModelOptions& options);
 void add_engine_options(CLI::App& command, EngineOptions& options);
-void add_http_options(CLI::App& command, server::HttpConfig& config, std::string& log_level);
+void add_http_options(CLI::App& command, HttpOptions& options);
+void add_serve_options(CLI::App& command, ServeOptions& options);
 
 // Sets the variables of the file .env where they are not set; no file, no effect.
 // Errors: kInvalidArgument naming the line.

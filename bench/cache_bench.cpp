@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "api/api_service.h"
-#include "apps/loaded_model.h"
+#include "apps/served_model.h"
 #include "bench/bench.h"
 
 namespace kvasir::bench {
@@ -41,30 +41,33 @@ class Notification {
   bool is_set_ = false;  // guarded by mutex_
 };
 
-// Runs all requests at once; their responses, in order.
-Result<std::vector<json>> run_all(api::ApiService& service,
-                                  const std::vector<api::GenerateRequest>& requests) {
+// Runs all requests (bodies of POST /generate) at once; their responses, in order.
+Result<std::vector<json>> run_all(api::ApiService& service, const std::vector<json>& requests) {
   const auto notification = std::make_shared<Notification>();
-  std::vector<std::unique_ptr<api::ResponseStream>> replies;
-  for (const api::GenerateRequest& request : requests) {
-    KVASIR_ASSIGN_OR_RETURN(auto reply,
-                            service.generate(request, [notification] { notification->notify(); }));
-    replies.push_back(std::move(reply));
+  std::string_view no_parameter;
+  const api::RouteInfo& route = *api::find_route("/generate", no_parameter);
+  std::vector<std::unique_ptr<api::Call>> calls;
+  for (const json& request : requests) {
+    auto outcome = service.handle(route, no_parameter, request.dump(), {}, [notification] { notification->notify(); });
+    if (const auto* reply = std::get_if<api::HttpReply>(&outcome)) {
+      return error(StatusCode::kInternal, "{}", reply->body);
+    }
+    calls.push_back(std::move(std::get<std::unique_ptr<api::Call>>(outcome)));
   }
   std::vector<json> responses(requests.size());
   std::size_t num_done = 0;
-  while (true) {
-    for (std::size_t i = 0; i < replies.size(); ++i) {
-      while (const auto piece = replies[i]->next()) {
-        KVASIR_RETURN_IF_ERROR(piece->status);
-        if (!piece->is_last()) continue;
-        responses[i] = json::parse(*piece->response);
-        ++num_done;
-      }
-    }
-    if (num_done == replies.size()) return responses;
+  while (num_done < calls.size()) {
     notification->wait();
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      std::string body;
+      if (calls[i] == nullptr || !calls[i]->poll(body)) continue;
+      if (calls[i]->http_status() != 200) return error(StatusCode::kInternal, "{}", body);
+      responses[i] = json::parse(body);
+      calls[i].reset();
+      ++num_done;
+    }
   }
+  return responses;
 }
 
 double mean(const std::vector<double>& values) {
@@ -89,16 +92,13 @@ std::string facts(int first, int count) {
   return text;
 }
 
-api::GenerateRequest request(std::string prompt, int max_new_tokens) {
-  api::GenerateRequest result;
-  result.prompt = std::move(prompt);
-  result.max_new_tokens = max_new_tokens;
-  return result;
+json request(std::string prompt, int max_new_tokens) {
+  // No stop tokens: all replies have one length.
+  return {{"prompt", std::move(prompt)}, {"max_new_tokens", max_new_tokens}, {"ignore_eos", true}};
 }
 
 struct Bench {
-  const LoadedModel& loaded;
-  const tokenizer::Tokenizer& tokenizer;
+  const ServedModel& served;
   SteadyClock clock;
 
   Result<std::unique_ptr<engine::Engine>> start(int max_entries, std::chrono::milliseconds max_age) {
@@ -106,12 +106,11 @@ struct Bench {
     config.kv_cache_memory = std::size_t{512} << 20;
     config.max_entries = max_entries;
     config.max_age = max_age;
-    return engine::Engine::start(*loaded.model, config, clock);
+    return engine::Engine::start(*served.loaded.model, config, clock);
   }
 
   api::ApiService service(engine::Engine& engine) {
-    return api::ApiService(tokenizer, {}, engine,
-                           clock);  // no stop tokens: all replies have one length
+    return api::ApiService(served.parts(engine, clock));
   }
 
   Status concurrent();
@@ -130,11 +129,11 @@ Status Bench::concurrent() {
   };
   Row rows[2];
   for (const bool use_cache : {false, true}) {
-    std::vector<api::GenerateRequest> requests;
+    std::vector<json> requests;
     for (int i = 0; i < 10; ++i) {
       requests.push_back(request(facts(i, 2), 50));
-      requests.back().use_cache = use_cache;
-      requests.back().use_prefix_cache = false;
+      requests.back()["use_cache"] = use_cache;
+      requests.back()["use_prefix_cache"] = false;
     }
     const TimePoint begin = clock.now();
     KVASIR_ASSIGN_OR_RETURN(const auto responses, run_all(service, requests));
@@ -170,7 +169,7 @@ Status Bench::prefix() {
   KVASIR_ASSIGN_OR_RETURN(const auto engine, start(0, std::chrono::seconds(1200)));
   api::ApiService service = this->service(*engine);
   std::string context = facts(0, 1);
-  for (int i = 1; tokenizer.encode(context)->size() < 440; ++i) context = facts(0, i);
+  for (int i = 1; served.tokenizer->encode(context)->size() < 440; ++i) context = facts(0, i);
   std::vector<std::string> prompts = {context};
   for (const char* name : {"Alice", "Ben", "Clara", "David"}) {
     prompts.push_back(context + fmt::format(" How old is {}?", name));
@@ -230,9 +229,8 @@ Status Bench::eviction() {
 }
 
 Status run(const ModelOptions& options) {
-  KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
-  KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
-  Bench bench{loaded, *tokenizer, {}};
+  KVASIR_ASSIGN_OR_RETURN(const ServedModel served, load_served_model(options, {}));
+  Bench bench{served, {}};
   KVASIR_RETURN_IF_ERROR(bench.concurrent());
   KVASIR_RETURN_IF_ERROR(bench.prefix());
   return bench.eviction();

@@ -12,12 +12,9 @@ Result<std::unique_ptr<LocalServer>> LocalServer::start(const ModelOptions& mode
                                                         const EngineOptions& engine_options) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig config, engine_options.engine_config());
   std::unique_ptr<LocalServer> local(new LocalServer());
-  KVASIR_ASSIGN_OR_RETURN(local->loaded_, load_model(model_options));
-  KVASIR_ASSIGN_OR_RETURN(local->tokenizer_, load_tokenizer(*local->loaded_.files));
-  KVASIR_ASSIGN_OR_RETURN(local->engine_,
-                          engine::Engine::start(*local->loaded_.model, config, local->clock_));
-  local->service_ = std::make_unique<api::ApiService>(
-      *local->tokenizer_, local->loaded_.model->config().eos_token_ids, *local->engine_, local->clock_);
+  KVASIR_ASSIGN_OR_RETURN(local->served_, load_served_model(model_options, {}));
+  KVASIR_ASSIGN_OR_RETURN(local->engine_, engine::Engine::start(*local->served_.loaded.model, config, local->clock_));
+  local->service_ = std::make_unique<api::ApiService>(local->served_.parts(*local->engine_, local->clock_));
   server::HttpConfig http_config;
   http_config.port = 0;
   KVASIR_ASSIGN_OR_RETURN(local->server_, server::HttpServer::listen(http_config));
@@ -40,7 +37,7 @@ Result<double> LocalServer::engine_tokens_per_s(const std::vector<std::string>& 
   std::vector<engine::Request> requests;
   for (const std::string& prompt : prompts) {
     engine::Request& request = requests.emplace_back();
-    KVASIR_ASSIGN_OR_RETURN(request.prompt, tokenizer_->encode(prompt));
+    KVASIR_ASSIGN_OR_RETURN(request.prompt, served_.tokenizer->encode(prompt));
     request.max_new_tokens = num_tokens;
   }
   std::atomic<int> num_output_tokens{0};

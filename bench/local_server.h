@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "api/api_service.h"
-#include "apps/loaded_model.h"
+#include "apps/served_model.h"
 #include "apps/options.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -26,9 +26,9 @@ class LocalServer {
   LocalServer& operator=(const LocalServer&) = delete;
 
   std::string url() const;
-  int context() const { return loaded_.model->config().max_position_embeddings; }
-  const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
-  const ThreadPool& pool() const { return *loaded_.pool; }
+  int context() const { return served_.loaded.model->config().max_position_embeddings; }
+  const tokenizer::Tokenizer& tokenizer() const { return *served_.tokenizer; }
+  const ThreadPool& pool() const { return *served_.loaded.pool; }
 
   // Output tokens per second of the engine alone: all prompts at once, without HTTP, JSON and text. Blocks.
   Result<double> engine_tokens_per_s(const std::vector<std::string>& prompts, int num_tokens);
@@ -37,8 +37,7 @@ class LocalServer {
   LocalServer() = default;
 
   SteadyClock clock_;
-  LoadedModel loaded_;
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
+  ServedModel served_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<api::ApiService> service_;
   std::unique_ptr<server::HttpServer> server_;

@@ -19,17 +19,18 @@ std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-nlohmann::json generate(api::ApiService& service, const api::GenerateRequest& request) {
+nlohmann::json generate(api::ApiService& service, const nlohmann::json& request) {
   const auto changed = std::make_shared<std::counting_semaphore<>>(0);
-  auto reply = service.generate(request, [changed] { changed->release(); });
-  EXPECT_TRUE(reply.ok()) << reply.status().message();
-  while (reply.ok()) {
-    changed->acquire();
-    while (const auto piece = (*reply)->next()) {
-      if (piece->is_last()) return nlohmann::json::parse(piece->response.value_or("{}"));
-    }
-  }
-  return {};
+  std::string_view no_parameter;
+  const api::RouteInfo& route = *api::find_route("/generate", no_parameter);
+  auto outcome = service.handle(route, no_parameter, request.dump(), {}, [changed] { changed->release(); });
+  auto* call = std::get_if<std::unique_ptr<api::Call>>(&outcome);
+  EXPECT_TRUE(call) << std::get<api::HttpReply>(outcome).body;
+  if (call == nullptr) return {};
+  std::string body;
+  while (!(*call)->poll(body)) changed->acquire();
+  EXPECT_EQ((*call)->http_status(), 200) << body;
+  return nlohmann::json::parse(body);
 }
 
 TEST(Stories, ContinueAsTheReferenceDoes) {
@@ -48,18 +49,23 @@ TEST(Stories, ContinueAsTheReferenceDoes) {
   config.min_tokens = 1;
   auto engine = engine::Engine::start(**model, config, clock);
   ASSERT_TRUE(engine.ok()) << engine.status().message();
-  api::ApiService service(**tokenizer, (*model)->config().eos_token_ids, **engine, clock);
+  const tokenizer::ChatTemplates templates;
+  const model::ModelConfig& shape = (*model)->config();
+  api::ModelFacts facts;
+  facts.vocab_size = shape.vocab_size;
+  facts.context = shape.max_position_embeddings;
+  facts.eos_token_ids = shape.eos_token_ids;
+  api::ApiService service({**tokenizer, templates, **engine, clock, facts});
 
   const auto goldens = nlohmann::json::parse(read_text(folder / "goldens.json"));
   int num_cases = 0;
   for (const auto& golden : goldens.at("cases")) {
-    api::GenerateRequest request;
-    request.prompt = golden.at("text").get<std::string>();
-    const auto prompt = (*tokenizer)->encode(request.prompt);
+    const auto text = golden.at("text").get<std::string>();
+    const auto prompt = (*tokenizer)->encode(text);
     ASSERT_TRUE(prompt.ok());
     EXPECT_EQ(*prompt, golden.at("prompt").get<std::vector<TokenId>>());
     const auto greedy = golden.at("greedy").get<std::vector<TokenId>>();
-    request.max_new_tokens = static_cast<int>(greedy.size());
+    const nlohmann::json request = {{"prompt", text}, {"max_new_tokens", greedy.size()}};
     for (const char* run : {"cold", "cached"}) {
       const nlohmann::json response = generate(service, request);
       EXPECT_EQ(response.at("text"), golden.at("greedy_text")) << run;

@@ -1,41 +1,80 @@
 #pragma once
 
-// Between the server's text and the engine's tokens: tokenizes, submits, and turns events into text and the
-// original's responses. No sockets. Any thread may call it.
+// Between the server's text and the engine's tokens: every route's request is parsed, checked and answered
+// here, at once or as a Call. No sockets. Any thread may call it.
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <variant>
 
-#include "api/generate_request.h"
-#include "api/response_stream.h"
+#include "api/call.h"
+#include "api/conversation.h"
+#include "api/generation.h"
+#include "api/routes.h"
 #include "base/clock.h"
-#include "base/status.h"
 #include "engine/engine.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvasir::api {
 
+struct HttpReply {
+  int status = 200;
+  std::string body;
+  const char* content_type = "application/json";
+};
+
+// Whose request it is.
+struct Caller {
+  std::string salt;  // joined with the salts of the caller's requests; "" where there are no keys
+};
+
 class ApiService {
  public:
-  // All must outlive the service.
-  ApiService(const tokenizer::Tokenizer& tokenizer, std::vector<TokenId> eos_token_ids,
-             engine::Engine& engine, const Clock& clock)
-      : tokenizer_(tokenizer), eos_token_ids_(std::move(eos_token_ids)), engine_(engine), clock_(clock) {}
+  // What it needs beside the engine; all outlive the service.
+  struct Parts {
+    const tokenizer::Tokenizer& tokenizer;
+    const tokenizer::ChatTemplates& templates;
+    engine::Engine& engine;
+    const Clock& clock;
+    ModelFacts model;
+    std::chrono::milliseconds request_timeout{0};  // 0: none
+  };
+  explicit ApiService(Parts parts);
+  ~ApiService();
 
-  // Starts a request. `notify` is called, on the engine's thread, whenever the stream has something new; it
-  // must be quick and may outlive the stream. Errors: those of the tokenizer and of Engine::submit.
-  Result<std::unique_ptr<ResponseStream>> generate(GenerateRequest request, std::function<void()> notify);
+  using Outcome = std::variant<HttpReply, std::unique_ptr<Call>>;
 
-  // The JSON text of GET /cache/stats, and what POST /cache/clear answers.
-  std::string cache_stats() const;
-  std::string clear_cache();
+  // `parameter`: of the path. `notify` is called, on the engine's thread, whenever the call has something
+  // new; it must be quick and may outlive the call.
+  Outcome handle(const RouteInfo& route, std::string_view parameter, std::string_view body, const Caller& caller,
+                 std::function<void()> notify);
+
+  // A generation for the terminal.
+  std::variant<std::unique_ptr<Generation>, Refusal> generate(GenerationSpec spec, std::function<void()> notify);
+
+  const ModelFacts& model() const { return model_; }
 
  private:
-  const tokenizer::Tokenizer& tokenizer_;
-  const std::vector<TokenId> eos_token_ids_;
-  engine::Engine& engine_;
-  const Clock& clock_;
+  using Started = std::variant<nlohmann::ordered_json, Refusal, std::unique_ptr<Call>>;
+
+  Started answer(Route route, std::string_view parameter, const nlohmann::ordered_json& body, const Caller& caller,
+                 const std::function<void()>& notify);
+  Started start_text(Route route, const nlohmann::ordered_json& body, const Caller& caller,
+                     const std::function<void()>& notify);
+  Started start_chat(Route route, const nlohmann::ordered_json& body, const Caller& caller,
+                     const std::function<void()>& notify);
+  nlohmann::ordered_json models() const;
+  nlohmann::ordered_json cache_stats() const;
+  nlohmann::ordered_json clear_cache();
+
+  const ModelFacts model_;
+  const Environment environment_;
+  const ConversationEncoder encoder_;
+  ReplyMemory memory_;
+  const std::int64_t created_;
 };
 
 }  // namespace kvasir::api

@@ -7,7 +7,7 @@
 namespace kvasir::api {
 
 std::string StopText::push(std::string_view piece) {
-  if (stopped_) return "";
+  if (stopped()) return "";
   held_ += piece;
   // The stop string that is complete first counts: that does not depend on the pieces.
   std::size_t begin = std::string::npos, end = std::string::npos;
@@ -20,7 +20,7 @@ std::string StopText::push(std::string_view piece) {
     }
   }
   if (begin != std::string::npos) {
-    stopped_ = true;
+    matched_ = held_.substr(begin, end - begin);
     held_.resize(begin);
     return std::exchange(held_, "");
   }
@@ -36,7 +36,7 @@ std::string StopText::push(std::string_view piece) {
 }
 
 std::string StopText::finish() {
-  return stopped_ ? "" : std::exchange(held_, "");
+  return stopped() ? "" : std::exchange(held_, "");
 }
 
 }  // namespace kvasir::api

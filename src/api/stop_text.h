@@ -17,12 +17,14 @@ class StopText {
   std::string push(std::string_view piece);
   // The end of the text: what was held back.
   std::string finish();
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return !matched_.empty(); }
+  // The stop string that ended it; empty while none has.
+  const std::string& matched() const { return matched_; }
 
  private:
   std::vector<std::string> stops_;
   std::string held_;
-  bool stopped_ = false;
+  std::string matched_;
 };
 
 }  // namespace kvasir::api

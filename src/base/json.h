@@ -16,8 +16,8 @@ namespace kvasir {
 // `max_depth`. Of a key that occurs twice in one object the last value counts, as in Python.
 Result<nlohmann::json> parse_json(std::string_view name, std::string_view text, std::size_t max_depth = 64);
 
-// The same, with the keys of objects in their order: what templates print. Objects of more than 1024 keys are
-// an error too, because finding a key takes time for all those before it.
+// The same with the keys of each object in the order of the text. Also refuses objects with so many keys that
+// comparing them would take long.
 Result<nlohmann::ordered_json> parse_ordered_json(std::string_view name, std::string_view text,
                                                   std::size_t max_depth = 64);
 

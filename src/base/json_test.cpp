@@ -31,5 +31,21 @@ TEST(Json, InvalidUtf8IsAnError) {
   EXPECT_FALSE(parse_json("t", "\"\xff\"").ok());
 }
 
+TEST(Json, OrderedObjectsKeepTheOrderOfTheText) {
+  auto value = parse_ordered_json("t", R"({"z": 1, "a": {"y": 2, "b": 3}})");
+  ASSERT_TRUE(value.ok()) << value.status().message();
+  EXPECT_EQ(value->dump(), R"({"z":1,"a":{"y":2,"b":3}})");
+}
+
+TEST(Json, OrderedObjectsHaveALimitOfKeys) {
+  std::string text = "{";
+  for (int i = 0; i < 20'000; ++i) text += "\"" + std::to_string(i) + "\":0,";
+  text += "\"x\":0}";
+  EXPECT_TRUE(parse_json("t", text).ok());
+  auto value = parse_ordered_json("t", text);
+  ASSERT_FALSE(value.ok());
+  EXPECT_EQ(value.status().message(), "t: too many keys in one JSON object");
+}
+
 }  // namespace
 }  // namespace kvasir

@@ -34,6 +34,7 @@ struct Submit {
 };
 struct Cancel {
   RequestId id;
+  std::optional<int> sample;  // none: all
 };
 struct Clear {
   std::promise<kv::KvCache::Cleared> done;
@@ -218,8 +219,8 @@ void Engine::Impl::dequeue(int num_samples, std::int64_t num_prompt_tokens) {
   num_queued_tokens -= num_prompt_tokens;
 }
 
-void Engine::cancel(RequestId id) {
-  Message message = Cancel{id};
+void Engine::cancel(RequestId id, std::optional<int> sample) {
+  Message message = Cancel{id, sample};
   impl_->inbox.try_send(message);  // closed: all requests have ended
 }
 
@@ -282,7 +283,7 @@ void Engine::Impl::handle(Message message) {
     for (auto& sequence : submit->sequences) scheduler.add(std::move(sequence));
     return;  // counted as queued before and after
   }
-  if (auto* cancel = std::get_if<Cancel>(&message)) scheduler.cancel(cancel->id);
+  if (auto* cancel = std::get_if<Cancel>(&message)) scheduler.cancel(cancel->id, cancel->sample);
   if (auto* clear = std::get_if<Clear>(&message)) {
     const kv::KvCache::Cleared cleared = cache.clear();
     publish();

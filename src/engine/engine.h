@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 
 #include "backend/kv_pool.h"
 #include "base/clock.h"
@@ -66,7 +67,7 @@ class Engine {
 
   // Ends a request within one step: the last events of its samples say kCancelled. No effect when it has
   // ended.
-  void cancel(RequestId id);
+  void cancel(RequestId id, std::optional<int> sample = {});
 
   const EngineConfig& config() const;
 

@@ -47,10 +47,12 @@ void Scheduler::add(std::unique_ptr<Sequence> sequence) {
   enqueue(waiting_, std::move(sequence));
 }
 
-void Scheduler::cancel(RequestId id) {
+void Scheduler::cancel(RequestId id, std::optional<int> sample) {
   for (auto* queue : {&waiting_, &running_}) {
     for (const auto& sequence : *queue) {
-      if (sequence->id() == id) finish(*sequence, FinishReason::kCancelled);
+      if (sequence->id() == id && sample.value_or(sequence->sample) == sequence->sample) {
+        finish(*sequence, FinishReason::kCancelled);
+      }
     }
   }
   put_away_finished();

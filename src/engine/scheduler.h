@@ -26,6 +26,7 @@
 
 #include <memory>
 #include <optional>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -74,8 +75,8 @@ class Scheduler {
   // model and an otherwise empty cache.
   void add(std::unique_ptr<Sequence> sequence);
 
-  // Ends a request with kCancelled. No effect when it has ended.
-  void cancel(RequestId id);
+  // Ends a request, or one of its samples, with kCancelled. No effect when it has ended.
+  void cancel(RequestId id, std::optional<int> sample = {});
   // Ends all of them.
   void end_all(FinishReason reason, const Status& status);
 

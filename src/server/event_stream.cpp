@@ -16,52 +16,22 @@ using boost::system::error_code;
 // The size of a chunk is written with leading zeros, into room that is left for it.
 constexpr std::size_t kSizeDigits = 8, kSizeBytes = kSizeDigits + 2;
 
-// Appends a JSON string.
-void append_quoted(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 }  // namespace
 
 EventStream::EventStream(boost::beast::tcp_stream& stream, unsigned http_version, bool keep_alive,
-                         std::chrono::seconds write_timeout)
+                         std::string_view headers, std::chrono::seconds write_timeout)
     : stream_(stream),
       is_chunked_(http_version >= 11),
       keep_alive_(is_chunked_ && keep_alive),
       write_timeout_(write_timeout) {
   out_ = is_chunked_ ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.0 200 OK\r\n";
+  out_ += headers;
   out_ += "Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n";
   if (is_chunked_) out_ += "Transfer-Encoding: chunked\r\n";
   if (!keep_alive_) out_ += "Connection: close\r\n";
   out_ += "\r\n";
   if (is_chunked_) out_.append(kSizeBytes, ' ');
   chunk_ = out_.size();
-}
-
-void EventStream::add(std::string_view data) {
-  out_.append("data: ").append(data).append("\n\n");
-}
-
-void EventStream::add_error(std::string_view data) {
-  out_ += "event: error\n";
-  add(data);
-}
-
-void EventStream::add_text(std::string_view text) {
-  out_ += "data: {\"text\":";
-  append_quoted(out_, text);
-  out_ += "}\n\n";
 }
 
 // Makes a chunk of the events.

@@ -16,16 +16,14 @@ namespace kvasir::server {
 class EventStream {
  public:
   // `stream` must outlive it. HTTP before 1.1 (`http_version` 10) has no chunks: there the end of the
-  // connection is the end of the stream, and the connection does not go on.
+  // connection is the end of the stream, and the connection does not go on. `headers`: further
+  // ones, each with its line end.
   EventStream(boost::beast::tcp_stream& stream, unsigned http_version, bool keep_alive,
-              std::chrono::seconds write_timeout);
+              std::string_view headers, std::chrono::seconds write_timeout);
 
-  // Events are collected until the next flush: those that are ready together go out together.
-  // `data` has no line breaks.
-  void add(std::string_view data);
-  void add_error(std::string_view data);
-  // {"text": "..."}. Requires: valid UTF-8.
-  void add_text(std::string_view text);
+  // Events are appended to it: those that are ready together go out together, with the next flush.
+  std::string& text() { return out_; }
+  bool text_is_empty() const { return out_.size() == chunk_; }
 
   // Sends what has been added. Errors: the connection's, or its time-out.
   boost::asio::awaitable<boost::system::error_code> flush();

@@ -1,37 +1,23 @@
 #pragma once
 
-// HTTP/1.1 over Boost.Beast: connections, limits, time-outs, routes. It moves text between sockets and the
-// ApiService; what the text means is the api's business. Connections are coroutines on two threads; each
-// stays on its strand.
+// HTTP/1.1 over Boost.Beast: listens, accepts, drains. What happens on a connection is in connection.h.
+// Connections are coroutines on two threads; each stays on its strand.
 //
 // It listens before the model is loaded: until set_service() every route but /health/live answers 503.
 //
 // The first SIGTERM or SIGINT drains: no new connections, requests in progress are finished (for
 // drain_timeout at most), run() returns. The second one ends the process at once.
 
-#include <chrono>
-#include <cstddef>
 #include <memory>
-#include <string>
 
 #include "base/status.h"
+#include "server/http_config.h"
 
 namespace kvasir::api {
 class ApiService;
 }
 
 namespace kvasir::server {
-
-struct HttpConfig {
-  std::string host = "127.0.0.1";  // an address or a name
-  int port = 8000;                 // 0: any free one
-  std::size_t max_body_bytes = 16 << 20;
-  std::size_t max_header_bytes = 16 << 10;
-  std::chrono::seconds idle_timeout{120};  // until the next request is there
-  std::chrono::seconds read_timeout{30};   // for the body of a request
-  std::chrono::seconds write_timeout{60};  // for a reader that does not read
-  std::chrono::seconds drain_timeout{30};
-};
 
 class HttpServer {
  public:

@@ -12,7 +12,7 @@
 namespace kvasir::tokenizer {
 
 struct ChatTemplate::Impl {
-  std::string name;
+  std::string name, source;
   TemplateLimits limits;
   jinja::SyntaxTree tree;
 };
@@ -31,6 +31,10 @@ std::chrono::local_seconds local_now() {
 ChatTemplate::ChatTemplate(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ChatTemplate::~ChatTemplate() = default;
 
+const std::string& ChatTemplate::source() const {
+  return impl_->source;
+}
+
 Result<std::unique_ptr<ChatTemplate>> ChatTemplate::parse(std::string_view name, std::string_view source,
                                                           const TemplateLimits& limits) {
   if (source.size() > limits.max_source_bytes) {
@@ -42,7 +46,7 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::parse(std::string_view name,
   }
   Result<jinja::SyntaxTree> tree = jinja::parse(source);
   if (!tree.ok()) return error(tree.status().code(), "{}, {}", name, tree.status().message());
-  auto impl = std::make_unique<Impl>(Impl{std::string(name), limits, std::move(*tree)});
+  auto impl = std::make_unique<Impl>(Impl{std::string(name), std::string(source), limits, std::move(*tree)});
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(impl)));
 }
 

@@ -39,6 +39,9 @@ class ChatTemplate {
                                                      const TemplateLimits& limits = {});
   ~ChatTemplate();
 
+  // Its text.
+  const std::string& source() const;
+
   // The prompt. `context` is an object with the template's variables: messages, tools, add_generation_prompt,
   // bos_token, eos_token, and whatever else this template reads. Where it has no tools or documents they are
   // none, without add_generation_prompt that is false, as in transformers. `now` is what strftime_now says.

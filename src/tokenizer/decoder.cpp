@@ -15,19 +15,26 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
-template <typename Function>
+template <typename Decode, typename Bytes>
 class Simple final : public Decoder {
  public:
-  explicit Simple(Function function) : function_(std::move(function)) {}
-  Tokens decode(Tokens tokens) const override { return function_(std::move(tokens)); }
+  Simple(Decode decode, Bytes bytes) : decode_(std::move(decode)), bytes_(std::move(bytes)) {}
+  Tokens decode(Tokens tokens) const override { return decode_(std::move(tokens)); }
+  std::string bytes(std::string token) const override { return bytes_(std::move(token)); }
 
  private:
-  Function function_;
+  Decode decode_;
+  Bytes bytes_;
 };
 
-template <typename Function>
-std::unique_ptr<Decoder> simple(Function function) {
-  return std::make_unique<Simple<Function>>(std::move(function));
+template <typename Decode, typename Bytes>
+std::unique_ptr<Decoder> simple(Decode decode, Bytes bytes) {
+  return std::make_unique<Simple<Decode, Bytes>>(std::move(decode), std::move(bytes));
+}
+
+// Of decoders that change nothing but a text's ends.
+std::string same(std::string token) {
+  return token;
 }
 
 std::string join(const Tokens& tokens) {
@@ -49,22 +56,27 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 }
 
 // A token with a character outside of the alphabet (an added one) stands for its own bytes.
+std::string byte_level_bytes(std::string token) {
+  std::string bytes;
+  for (std::size_t at = 0; at < token.size();) {
+    const Decoded decoded = decode_at(token, at);
+    const auto byte = from_byte_alphabet(decoded.character);
+    if (!byte) return token;
+    bytes += static_cast<char>(*byte);
+    at = decoded.end;
+  }
+  return bytes;
+}
+
 Tokens decode_byte_level(const Tokens& tokens) {
   std::string bytes;
-  for (const std::string& token : tokens) {
-    const std::size_t begin = bytes.size();
-    for (std::size_t at = 0; at < token.size();) {
-      const Decoded decoded = decode_at(token, at);
-      const auto byte = from_byte_alphabet(decoded.character);
-      if (!byte) {
-        bytes.replace(begin, bytes.npos, token);
-        break;
-      }
-      bytes += static_cast<char>(*byte);
-      at = decoded.end;
-    }
-  }
+  for (const std::string& token : tokens) bytes += byte_level_bytes(token);
   return {to_valid_utf8(bytes)};
+}
+
+std::string byte_fallback_bytes(std::string token) {
+  const auto byte = parse_byte_token(token);
+  return byte ? std::string(1, static_cast<char>(*byte)) : token;
 }
 
 // A run of byte tokens is a text when it is valid UTF-8, else a replacement character for each byte.
@@ -105,11 +117,18 @@ struct WordPiece {
   std::string prefix;
   bool cleanup;
 
-  Tokens operator()(Tokens tokens) const {
+  std::string bytes(std::string token) const {
+    token = token.starts_with(prefix) ? token.substr(prefix.size()) : " " + token;
+    return cleanup ? clean_up(std::move(token)) : token;
+  }
+
+  Tokens decode(Tokens tokens) const {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      if (i > 0)
-        tokens[i] = tokens[i].starts_with(prefix) ? tokens[i].substr(prefix.size()) : " " + tokens[i];
-      if (cleanup) tokens[i] = clean_up(std::move(tokens[i]));
+      if (i > 0) {
+        tokens[i] = bytes(std::move(tokens[i]));
+      } else if (cleanup) {
+        tokens[i] = clean_up(std::move(tokens[i]));
+      }
     }
     return tokens;
   }
@@ -120,12 +139,14 @@ struct Ctc {
   std::string pad_token, word_delimiter_token;
   bool cleanup;
 
-  Tokens operator()(Tokens tokens) const {
+  std::string bytes(std::string token) const {
+    token = replace_all(token, pad_token, "");
+    return cleanup ? replace_all(clean_up(std::move(token)), word_delimiter_token, " ") : token;
+  }
+
+  Tokens decode(Tokens tokens) const {
     tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-    for (std::string& token : tokens) {
-      token = replace_all(token, pad_token, "");
-      if (cleanup) token = replace_all(clean_up(std::move(token)), word_delimiter_token, " ");
-    }
+    for (std::string& token : tokens) token = bytes(std::move(token));
     std::erase(tokens, "");
     return tokens;
   }
@@ -145,6 +166,23 @@ Tokens decode_metaspace(const Metaspace& metaspace, Tokens tokens) {
   return tokens;
 }
 
+class Sequence final : public Decoder {
+ public:
+  explicit Sequence(std::vector<std::unique_ptr<Decoder>> parts) : parts_(std::move(parts)) {}
+
+  Tokens decode(Tokens tokens) const override {
+    for (const auto& part : parts_) tokens = part->decode(std::move(tokens));
+    return tokens;
+  }
+  std::string bytes(std::string token) const override {
+    for (const auto& part : parts_) token = part->bytes(std::move(token));
+    return token;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Decoder>> parts_;
+};
+
 Result<std::unique_ptr<Decoder>> read_sequence(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const JsonNode list, node.array("decoders"));
   std::vector<std::unique_ptr<Decoder>> parts;
@@ -152,10 +190,7 @@ Result<std::unique_ptr<Decoder>> read_sequence(const JsonNode& node) {
     KVASIR_ASSIGN_OR_RETURN(auto part, read_decoder(list.at(i)));
     parts.push_back(std::move(part));
   }
-  return simple([parts = std::move(parts)](Tokens tokens) {
-    for (const auto& part : parts) tokens = part->decode(std::move(tokens));
-    return tokens;
-  });
+  return std::unique_ptr<Decoder>(std::make_unique<Sequence>(std::move(parts)));
 }
 
 Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
@@ -163,10 +198,11 @@ Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const int start, node.count("start", 0));
   KVASIR_ASSIGN_OR_RETURN(const int stop, node.count("stop", 0));
   if (num_characters(content) != 1) return node.corrupt("one character", "content");
-  return simple([content, start, stop](Tokens tokens) {
+  const auto decode = [content, start, stop](Tokens tokens) {
     for (std::string& token : tokens) token = strip(token, content, start, stop);
     return tokens;
-  });
+  };
+  return simple(decode, same);
 }
 
 }  // namespace
@@ -174,40 +210,47 @@ Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
 Result<std::unique_ptr<Decoder>> read_decoder(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const std::string type, node.text("type"));
   if (type == "Sequence") return read_sequence(node);
-  if (type == "ByteLevel") return simple(decode_byte_level);
-  if (type == "ByteFallback") return simple(decode_byte_fallback);
-  if (type == "Fuse") return simple([](const Tokens& tokens) { return Tokens{join(tokens)}; });
+  if (type == "ByteLevel") return simple(decode_byte_level, byte_level_bytes);
+  if (type == "ByteFallback") return simple(decode_byte_fallback, byte_fallback_bytes);
+  if (type == "Fuse") return simple([](const Tokens& tokens) { return Tokens{join(tokens)}; }, same);
   if (type == "Strip") return read_strip(node);
   if (type == "Metaspace") {
     KVASIR_ASSIGN_OR_RETURN(const Metaspace metaspace, Metaspace::read(node));
-    return simple([metaspace](Tokens tokens) { return decode_metaspace(metaspace, std::move(tokens)); });
+    return simple([metaspace](Tokens tokens) { return decode_metaspace(metaspace, std::move(tokens)); },
+                  [metaspace](const std::string& token) { return replace_all(token, metaspace.replacement, " "); });
   }
   if (type == "WordPiece") {
     KVASIR_ASSIGN_OR_RETURN(const std::string prefix, node.text("prefix", "##"));
     KVASIR_ASSIGN_OR_RETURN(const bool cleanup, node.boolean("cleanup", true));
-    return simple(WordPiece{prefix, cleanup});
+    const WordPiece word_piece{prefix, cleanup};
+    return simple([word_piece](Tokens tokens) { return word_piece.decode(std::move(tokens)); },
+                  [word_piece](std::string token) { return word_piece.bytes(std::move(token)); });
   }
   if (type == "BPEDecoder") {
     KVASIR_ASSIGN_OR_RETURN(const std::string suffix, node.text("suffix", "</w>"));
-    return simple([suffix](Tokens tokens) {
+    const auto decode = [suffix](Tokens tokens) {
       for (std::string& token : tokens)
         token = replace_all(token, suffix, &token == &tokens.back() ? "" : " ");
       return tokens;
-    });
+    };
+    return simple(decode, [suffix](const std::string& token) { return replace_all(token, suffix, " "); });
   }
   if (type == "CTC") {
     Ctc ctc{};
     KVASIR_ASSIGN_OR_RETURN(ctc.pad_token, node.text("pad_token", "<pad>"));
     KVASIR_ASSIGN_OR_RETURN(ctc.word_delimiter_token, node.text("word_delimiter_token", "|"));
     KVASIR_ASSIGN_OR_RETURN(ctc.cleanup, node.boolean("cleanup", true));
-    return simple(ctc);
+    return simple([ctc](Tokens tokens) { return ctc.decode(std::move(tokens)); },
+                  [ctc](std::string token) { return ctc.bytes(std::move(token)); });
   }
   if (type == "Replace") {
     KVASIR_ASSIGN_OR_RETURN(Replace replace, Replace::read(node));
-    return simple([replace = std::move(replace)](Tokens tokens) {
-      for (std::string& token : tokens) token = replace(token);
+    const auto shared = std::make_shared<const Replace>(std::move(replace));  // by the two functions
+    const auto decode = [shared](Tokens tokens) {
+      for (std::string& token : tokens) token = (*shared)(token);
       return tokens;
-    });
+    };
+    return simple(decode, [shared](const std::string& token) { return (*shared)(token); });
   }
   return node.unsupported("decoder", type);
 }

@@ -124,4 +124,10 @@ bool Tokenizer::is_special(TokenId id) const {
   return impl_->added.is_special(id);
 }
 
+std::string Tokenizer::token_bytes(TokenId id) const {
+  const std::string* token = id_to_token(id);
+  if (token == nullptr) return "";
+  return impl_->decoder ? impl_->decoder->bytes(*token) : " " + *token;
+}
+
 }  // namespace kvasir::tokenizer
