@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -12,7 +11,9 @@
 #include <thread>
 
 #include "backend/cpu_backend.h"
+#include "engine/constraint_harness.h"
 #include "engine/engine.h"
+#include "engine/log_probability.h"
 #include "engine/sampler.h"
 #include "tests/shared_data.h"
 
@@ -29,38 +30,66 @@ class MovableClock final : public Clock {
   std::atomic<std::chrono::steady_clock::duration> offset_{};
 };
 
+// Of one sample.
 struct Reply {
   std::vector<TokenId> tokens;
-  std::vector<float> first_logits;
+  std::vector<float> first_logits, embedding;
+  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
 };
 
-// The request alone: one forward for the prompt, one for each token, in blocks of its own.
-Reply run_alone(model::Model& model, const Request& request, backend::KvDtype kv_dtype) {
+// The prompt in one forward: its log-probabilities, its embedding, and the first logits.
+void run_prompt(model::Model& model, const Request& request, std::span<const BlockId> table,
+                backend::KvPool& pool, Reply& reply) {
+  const int num_tokens = static_cast<int>(request.prompt.size());
+  const int vocab_size = model.config().vocab_size;
+  const model::SequenceSlice slice = {request.prompt, 0, table, num_tokens, num_tokens};
+  const std::span<const float> logits = model.forward({&slice, 1}, pool);
+  reply.first_logits.assign(logits.end() - vocab_size, logits.end());
+  for (int i = 1; request.num_prompt_logprobs && i < num_tokens; ++i) {
+    reply.prompt_logprobs.push_back(token_logprobs(logits.subspan((i - 1) * vocab_size, vocab_size),
+                                                   request.prompt[i], *request.num_prompt_logprobs));
+  }
+  if (!request.wants_embedding) return;
+  std::vector<double> sum(model.config().hidden_size);
+  const std::span<const float> hidden = model.hidden_states();
+  for (std::size_t i = 0; i < hidden.size(); ++i) sum[i % sum.size()] += hidden[i];
+  for (const double value : sum) reply.embedding.push_back(static_cast<float>(value / num_tokens));
+}
+
+// One sample of the request alone: one forward for the prompt, one for each token, in blocks of its own.
+Reply run_alone(model::Model& model, Request request, int sample_index, backend::KvDtype kv_dtype) {
   constexpr int kBlockSize = 16;
-  const int num_blocks = (static_cast<int>(request.prompt.size()) + request.max_new_tokens) / kBlockSize + 1;
+  const int num_prompt_tokens = static_cast<int>(request.prompt.size());
+  const int num_blocks = (num_prompt_tokens + request.max_new_tokens) / kBlockSize + 1;
   auto pool = backend::KvPool::create(model.kv_layout(kBlockSize, kv_dtype), num_blocks);
   EXPECT_TRUE(pool.ok()) << pool.status().message();
   std::vector<BlockId> table;
   for (int i = 0; i < num_blocks; ++i) table.push_back(BlockId{i});
 
   Reply reply;
+  run_prompt(model, request, table, *pool, reply);
+  std::vector<float> logits = reply.first_logits;
   std::vector<TokenId> tokens = request.prompt;
   SamplerScratch scratch;
-  const int num_prompt_tokens = static_cast<int>(tokens.size());
-  for (int computed = 0; static_cast<int>(tokens.size()) < num_prompt_tokens + request.max_new_tokens;) {
-    model::SequenceSlice slice;
-    slice.tokens = std::span<const TokenId>(tokens).subspan(computed);
-    slice.start_position = computed;
-    slice.block_table = table;
-    slice.num_logits = 1;
-    computed = static_cast<int>(tokens.size());
-    const std::span<const float> logits = model.forward({&slice, 1}, *pool);
-    if (reply.first_logits.empty()) reply.first_logits.assign(logits.begin(), logits.end());
+  std::vector<std::uint32_t> mask((model.config().vocab_size + 31) / 32);
+  while (static_cast<int>(reply.tokens.size()) < request.max_new_tokens) {
+    if (request.constraint && request.constraint->is_finished()) break;
+    Exclusions exclusions;
+    if (request.constraint) {
+      request.constraint->fill_mask(mask);
+      exclusions.mask = mask;
+    }
     const TokenId token = *sample(logits, request.sampling, tokens, num_prompt_tokens,
-                                  request.sampling.seed.value_or(0), scratch);
+                                  request.sampling.seed.value_or(0) + sample_index, scratch, exclusions);
     if (std::count(request.stop_token_ids.begin(), request.stop_token_ids.end(), token) > 0) break;
+    if (request.constraint) request.constraint->accept(token);
+    if (request.num_logprobs) reply.logprobs.push_back(token_logprobs(logits, token, *request.num_logprobs));
     tokens.push_back(token);
     reply.tokens.push_back(token);
+    const model::SequenceSlice slice = {{&tokens.back(), 1}, static_cast<int>(tokens.size()) - 1, table, 1};
+    if (static_cast<int>(reply.tokens.size()) == request.max_new_tokens) break;
+    const std::span<const float> next = model.forward({&slice, 1}, *pool);
+    logits.assign(next.begin(), next.end());
   }
   return reply;
 }
@@ -113,6 +142,17 @@ class Traffic {
       request.sampling.seed = below(1000);
     }
     request.wants_first_logits = true;
+    if (below(5) == 0) request.num_samples = 2 + below(3);
+    if (below(4) == 0) request.num_logprobs = below(5);
+    if (below(4) == 0) request.num_prompt_logprobs = below(3);
+    if (below(5) == 0) request.constraint = std::make_unique<SumConstraint>(1 + below(7), below(12));
+    if (below(4) == 0) request.sampling.logit_bias = {{below(vocab_size_), 5.0f}};
+    request.priority = below(3);
+    if (below(10) == 0) {
+      request.max_new_tokens = 0;
+      request.num_samples = 1;
+      request.wants_embedding = below(2) == 0;
+    }
     return request;
   }
 
@@ -135,10 +175,42 @@ struct Run {
   Request request;
   int cancel_after = -1;  // tokens; -1: never
   RequestId id = 0;
-  std::vector<TokenId> tokens;
-  std::vector<float> first_logits;
-  std::optional<FinishReason> finish;
+  std::vector<Reply> replies;  // of each sample
+  std::vector<std::optional<FinishReason>> finishes;
+  int num_ended = 0;
+
+  void receive(TokenEvent event) {
+    Reply& reply = replies[event.sample];
+    if (!event.first_logits.empty()) reply.first_logits = std::move(event.first_logits);
+    if (event.token) reply.tokens.push_back(*event.token);
+    if (event.logprobs) reply.logprobs.push_back(*event.logprobs);
+    for (auto& logprobs : event.prompt_logprobs) reply.prompt_logprobs.push_back(std::move(logprobs));
+    reply.embedding = std::move(event.embedding);
+    if (!event.finish) return;
+    EXPECT_FALSE(finishes[event.sample].has_value());
+    finishes[event.sample] = event.finish;
+    ++num_ended;
+  }
 };
+
+void expect_same(const Run& run, int sample_index, const Reply& expected) {
+  const Reply& reply = run.replies[sample_index];
+  ASSERT_TRUE(run.finishes[sample_index].has_value());
+  EXPECT_NE(run.finishes[sample_index], FinishReason::kError);
+  const bool is_whole = run.finishes[sample_index] != FinishReason::kCancelled;
+  const auto expect_begins = [&](const auto& got, const auto& whole) {
+    if (is_whole) {
+      EXPECT_EQ(got.size(), whole.size());
+    }
+    ASSERT_LE(got.size(), whole.size());
+    EXPECT_TRUE(std::equal(got.begin(), got.end(), whole.begin()));
+  };
+  expect_begins(reply.tokens, expected.tokens);
+  expect_begins(reply.logprobs, expected.logprobs);
+  expect_begins(reply.embedding, expected.embedding);
+  if (sample_index == 0) expect_begins(reply.prompt_logprobs, expected.prompt_logprobs);
+  if (run.request.max_new_tokens > 0) expect_begins(reply.first_logits, expected.first_logits);
+}
 
 // Sends `count` requests from two threads, at most `window` at once from each, and compares each with itself
 // alone.
@@ -150,9 +222,13 @@ EngineStats expect_as_alone(model::Model& model, model::Model& reference, const 
   if (!engine.ok()) return {};
   Traffic traffic(model.config().vocab_size, std::min(200, model.config().max_position_embeddings / 2), seed);
   std::vector<Run> runs(count);
+  int num_samples = 0;
   for (Run& run : runs) {
     run.request = traffic.next();
     if (traffic.below(12) == 0) run.cancel_after = traffic.below(4);
+    run.replies.resize(run.request.num_samples);
+    run.finishes.resize(run.request.num_samples);
+    num_samples += run.request.num_samples;
   }
 
   const int window = 1 + traffic.below(10);
@@ -166,14 +242,10 @@ EngineStats expect_as_alone(model::Model& model, model::Model& reference, const 
       auto id = std::make_shared<std::atomic<RequestId>>(0);
       const auto submitted =
           (*engine)->submit(run.request, [&run, &free_slots, &engine, id](TokenEvent event) {
-            if (!event.first_logits.empty()) run.first_logits = std::move(event.first_logits);
-            if (event.token) run.tokens.push_back(*event.token);
-            if (static_cast<int>(run.tokens.size()) == run.cancel_after && !event.finish)
-              (*engine)->cancel(*id);
-            if (event.finish) {
-              run.finish = event.finish;
-              free_slots.release();
-            }
+            run.receive(std::move(event));
+            const auto num_tokens = static_cast<int>(run.replies[0].tokens.size());
+            if (num_tokens == run.cancel_after && run.num_ended == 0) (*engine)->cancel(*id);
+            if (run.num_ended == run.request.num_samples) free_slots.release();
           });
       ASSERT_TRUE(submitted.ok()) << submitted.status().message();
       *id = *submitted;
@@ -190,23 +262,12 @@ EngineStats expect_as_alone(model::Model& model, model::Model& reference, const 
   (*engine)->stop();
 
   for (const Run& run : runs) {
-    const Reply expected = run_alone(reference, run.request, config.kv_dtype);
-    EXPECT_TRUE(run.finish.has_value());
-    const bool whole = run.finish != FinishReason::kCancelled;
-    if (whole) {
-      EXPECT_EQ(run.tokens, expected.tokens);
-    }
-    EXPECT_LE(run.tokens.size(), expected.tokens.size());
-    EXPECT_TRUE(std::equal(run.tokens.begin(), run.tokens.end(), expected.tokens.begin()));
-    if (whole || !run.first_logits.empty()) {
-      EXPECT_EQ(run.first_logits.size(), expected.first_logits.size());
-      EXPECT_EQ(std::memcmp(run.first_logits.data(), expected.first_logits.data(),
-                            expected.first_logits.size() * sizeof(float)),
-                0);
+    for (int i = 0; i < run.request.num_samples; ++i) {
+      expect_same(run, i, run_alone(reference, run.request, i, config.kv_dtype));
     }
     if (::testing::Test::HasFailure()) break;
   }
-  EXPECT_EQ(stats.requests_finished, count);
+  EXPECT_EQ(stats.requests_finished, num_samples);
   return stats;
 }
 

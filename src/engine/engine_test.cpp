@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <future>
 #include <thread>
 
+#include "engine/constraint_harness.h"
 #include "tests/shared_data.h"
 
 namespace kvasir::engine {
@@ -102,6 +104,115 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   wrong.prompt[2] = -1;
   EXPECT_FALSE(refuse(wrong).ok());
   EXPECT_NE(refuse(request(256, 1)).message().find("context of 256"), std::string::npos);
+}
+
+TEST_F(EngineTest, ARefusalNamesTheField) {
+  const auto engine = start();
+  const auto expect_refused = [&](const char* field, auto change) {
+    Request wrong = request(5, 3);
+    change(wrong);
+    const Status status =
+        engine->submit(wrong, [](TokenEvent) { FAIL() << "an event of a refused request"; }).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message().rfind(std::string(field) + ": expected", 0), 0u) << status.message();
+  };
+  expect_refused("max_new_tokens", [](Request& r) { r.max_new_tokens = -1; });
+  expect_refused("max_new_tokens", [](Request& r) { r.wants_embedding = true; });
+  expect_refused("min_new_tokens", [](Request& r) { r.min_new_tokens = 4; });
+  expect_refused("num_samples", [](Request& r) { r.num_samples = 0; });
+  expect_refused("num_samples", [](Request& r) { r.num_samples = 1'000'000; });
+  expect_refused("num_samples", [](Request& r) { r.max_new_tokens = 0, r.num_samples = 2; });
+  expect_refused("num_logprobs", [](Request& r) { r.num_logprobs = -1; });
+  expect_refused("num_prompt_logprobs", [](Request& r) { r.num_prompt_logprobs = 132; });
+  expect_refused("stop_token_ids", [](Request& r) { r.stop_token_ids = {131}; });
+  expect_refused("allowed_token_ids", [](Request& r) { r.sampling.allowed_token_ids = {-1}; });
+  expect_refused("logit_bias", [](Request& r) { r.sampling.logit_bias = {{131, 1.0f}}; });
+  expect_refused("logit_bias", [](Request& r) { r.sampling.logit_bias = {{1, std::nanf("")}}; });
+}
+
+TEST_F(EngineTest, APromptWithoutAReplyMayFillTheContext) {
+  const auto engine = start();
+  Request whole = request(256, 0);
+  whole.wants_embedding = true;
+  const Reply reply = send(*engine, whole).get();
+  EXPECT_EQ(reply.last.finish, FinishReason::kLength);
+  EXPECT_EQ(reply.last.embedding.size(), static_cast<std::size_t>(model_->config().hidden_size));
+}
+
+TEST_F(EngineTest, MasksAreFilledWhileTheModelRuns) {
+  const auto engine = start();
+  std::vector<std::future<Reply>> replies;
+  for (int i = 0; i < 8; ++i) {
+    Request constrained = request(30 + i, 40);
+    constrained.constraint = std::make_unique<SumConstraint>(7, 20);
+    replies.push_back(send(*engine, constrained));
+  }
+  for (auto& reply : replies) {
+    const Reply got = reply.get();
+    EXPECT_EQ(got.last.finish, FinishReason::kStop);
+    EXPECT_EQ(got.tokens.size(), 20u);
+  }
+}
+
+TEST_F(EngineTest, SamplesAndTokensOfTheQueueAreBounded) {
+  config_.max_running_sequences = 1;
+  config_.max_queued_requests = 10;
+  config_.max_queued_tokens = 300;
+  const auto engine = start();
+  std::atomic<int> num_ended{0};
+  const auto submit = [&](Request next) {
+    return engine->submit(std::move(next), [&](TokenEvent event) { num_ended += event.finish.has_value(); });
+  };
+  Request slow = request(200, 50);
+  slow.use_cache = false;
+  slow.num_samples = 10;
+  ASSERT_TRUE(submit(slow).ok());
+  // Nine of its samples wait at least, and its prompt until it runs.
+  const Status samples = submit(slow).status();
+  EXPECT_EQ(samples.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(samples.message().find("at most 10"), std::string::npos) << samples.message();
+  engine->cancel(1);
+  while (engine->stats().cancelled < 10) std::this_thread::yield();
+  slow.num_samples = 1;
+  int num_accepted = 10;
+  Status tokens;
+  for (int i = 0; i < 5; ++i) {
+    const auto id = submit(slow);
+    num_accepted += id.ok();
+    if (!id.ok()) tokens = id.status();
+  }
+  // One runs, one waits; a third is too much.
+  EXPECT_EQ(tokens.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(tokens.message().find("at most 300"), std::string::npos) << tokens.message();
+  engine->stop();
+  EXPECT_EQ(num_ended, num_accepted);
+}
+
+TEST_F(EngineTest, EveryEndIsCounted) {
+  const auto engine = start();
+  Request prompt = request(40, 5);
+  prompt.num_samples = 2;
+  std::atomic<int> num_ended{0};
+  const auto count = [&](TokenEvent event) { num_ended += event.finish.has_value(); };
+  ASSERT_TRUE(engine->submit(prompt, count).ok());
+  Request failing = request(40, 5);
+  failing.constraint = std::make_unique<DeadEnd>();
+  ASSERT_TRUE(engine->submit(failing, count).ok());
+  Request stopping = request(40, 5);
+  stopping.constraint = std::make_unique<SumConstraint>(1, 2);
+  ASSERT_TRUE(engine->submit(stopping, count).ok());
+  engine->stop(std::chrono::minutes(10));
+  const EngineStats stats = engine->stats();
+  EXPECT_EQ(num_ended, 4);
+  EXPECT_EQ(stats.finished_length, 2);
+  EXPECT_EQ(stats.failed, 1);
+  EXPECT_EQ(stats.finished_stop, 1);
+  EXPECT_EQ(stats.cancelled, 0);
+  EXPECT_EQ(stats.requests_finished, 4);
+  EXPECT_EQ(stats.prefix_cache_queries, 120);
+  EXPECT_EQ(stats.prefix_cache_hits, 80);
+  EXPECT_EQ(stats.tokens_waiting, 0);
+  EXPECT_EQ(stats.kv_cache_usage, 0);
 }
 
 TEST_F(EngineTest, RefusesABudgetThatIsTooSmall) {

@@ -36,5 +36,21 @@ TEST(LogProbability, KeepsWhatFloatWouldLose) {
   EXPECT_NEAR(log_probability(std::vector<float>(1 << 20, 7.25f), 5), -20 * std::log(2.0), kTolerance);
 }
 
+TEST(LogProbability, TheLikeliestComeBestFirst) {
+  const std::vector<float> logits = {1, 5, 3, 5, -2};
+  const TokenLogprobs result = token_logprobs(logits, 2, 3);
+  EXPECT_EQ(result.token, 2);
+  EXPECT_EQ(result.rank, 3);
+  EXPECT_EQ(result.logprob, static_cast<float>(log_probability(logits, 2)));
+  ASSERT_EQ(result.top.size(), 3u);
+  for (const std::size_t i : {0, 1, 2}) {
+    const TokenId token = std::vector<TokenId>{1, 3, 2}[i];
+    EXPECT_EQ(result.top[i], std::pair(token, static_cast<float>(log_probability(logits, token))));
+  }
+  EXPECT_EQ(token_logprobs(logits, 3, 0).rank, 1);
+  EXPECT_TRUE(token_logprobs(logits, 3, 0).top.empty());
+  EXPECT_EQ(token_logprobs(logits, 3, 100).top.size(), 5u);
+}
+
 }  // namespace
 }  // namespace kvasir::engine

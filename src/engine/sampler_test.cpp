@@ -110,5 +110,45 @@ TEST_F(Sampler, SurvivesLogitsThatAreNotNumbers) {
   EXPECT_EQ(sample_one({-kInfinity, -kInfinity}, {.temperature = 1, .top_k = 1}), 0);
 }
 
+TEST_F(Sampler, BiasIsAddedBeforeAllElse) {
+  EXPECT_EQ(sample_one({1, 2, 3}, {.logit_bias = {{0, 3.0f}}}), 0);
+  EXPECT_EQ(sample_one({1, 2, 3}, {.logit_bias = {{2, -100.0f}}}), 1);
+  // 1 + 3 is halved by the penalty, 3 is not.
+  EXPECT_EQ(sample_one({1, 2, 3}, {.repetition_penalty = 2, .logit_bias = {{0, 3.0f}}}), 2);
+  EXPECT_EQ(shares({0, 0, 0}, {.temperature = 1, .logit_bias = {{1, -100.0f}}}).count(1), 0u);
+}
+
+TEST_F(Sampler, OnlyAllowedTokensAreChosen) {
+  EXPECT_EQ(sample_one({1, 2, 3, 0}, {.allowed_token_ids = {3, 0}}), 0);
+  const auto drawn = shares({1, 2, 3, 0}, {.temperature = 2, .allowed_token_ids = {3, 0}});
+  EXPECT_EQ(drawn.size(), 2u);
+  EXPECT_TRUE(drawn.contains(0) && drawn.contains(3));
+}
+
+TEST_F(Sampler, WhatIsExcludedIsNeverChosen) {
+  std::vector<float> logits(70, 1.0f);
+  logits[69] = 9;
+  logits[33] = 8;
+  std::vector<std::uint32_t> mask = {~0u, ~0u, 0};
+  const std::vector<TokenId> tokens = {0}, banned = {33};
+  const auto choose = [&](float temperature, const Exclusions& exclusions) {
+    const SamplingParams params = {.temperature = temperature, .logit_bias = {{69, 50.0f}}};
+    return sample(logits, params, tokens, 1, 1, scratch_, exclusions);
+  };
+  EXPECT_EQ(choose(0, {}), 69);
+  EXPECT_EQ(choose(0, {.mask = mask}), 33);
+  EXPECT_EQ(choose(0, {.mask = mask, .banned = banned}), 0);
+  mask = {0, 2, 0};
+  EXPECT_EQ(choose(5, {.mask = mask}), 33);
+  EXPECT_EQ(choose(5, {.mask = mask, .banned = banned}), std::nullopt);
+  mask = {0, 0, 0};
+  EXPECT_EQ(choose(0, {.mask = mask}), std::nullopt);
+  // Nor where the model's logits are no numbers.
+  logits.assign(70, std::nanf(""));
+  mask = {8, 0, 0};
+  EXPECT_EQ(choose(0, {.mask = mask}), std::nullopt);
+  EXPECT_EQ(choose(1, {.mask = mask}), std::nullopt);
+}
+
 }  // namespace
 }  // namespace kvasir::engine

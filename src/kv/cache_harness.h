@@ -113,6 +113,26 @@ class CacheHarness {
     return run;
   }
 
+  // A sequence that goes on from the prompt of `source`, whose prompt is computed.
+  std::optional<FakeSequence> share(const FakeSequence& source) {
+    const int num_prompt_tokens = source.num_prompt_tokens;
+    auto admission = cache_.share(*source.blocks, num_prompt_tokens, num_prompt_tokens + 1);
+    if (!admission) return std::nullopt;
+    FakeSequence run;
+    run.salt = source.salt;
+    run.tokens.assign(source.tokens.begin(), source.tokens.begin() + num_prompt_tokens);
+    run.num_prompt_tokens = num_prompt_tokens;
+    run.is_private = source.is_private;
+    run.copied = admission->copy.has_value();
+    if (admission->copy) copy_block(*admission->copy);
+    run.blocks = std::move(admission->blocks);
+    run.num_computed = run.num_cached();
+    EXPECT_EQ(run.num_computed, num_prompt_tokens);
+    EXPECT_EQ(run.copied, num_prompt_tokens % config_.block_size > 0);
+    check(run);
+    return run;
+  }
+
   // "Computes" the next tokens and commits them; a prompt that is complete becomes an entry.
   void compute(FakeSequence& run, int num_tokens, bool inserts_entry = true) {
     check(run);

@@ -29,6 +29,7 @@ using std::chrono::milliseconds;
 
 struct Coverage {
   std::int64_t hits = 0, full_hits = 0, copies = 0, refused = 0, preempted = 0, exact_matches = 0;
+  std::int64_t shared = 0;
   std::int64_t evictions_lru = 0, evictions_ttl = 0, block_evictions = 0;
 };
 
@@ -130,6 +131,7 @@ class Episode {
   }
 
   void begin_run() {
+    if (!runs_.empty() && chance(15)) return share(runs_[draw(0, static_cast<int>(runs_.size()) - 1)]);
     if (chance(5)) {
       if (auto run = harness_.start_private(draw_prompt())) runs_.push_back(std::move(*run));
       return;
@@ -164,6 +166,22 @@ class Episode {
     }
     coverage_.full_hits += run->is_full_hit;
     coverage_.copies += run->copied;
+    runs_.push_back(std::move(*run));
+  }
+
+  void share(const FakeSequence& source) {
+    if (source.num_computed < source.num_prompt_tokens) return;
+    const KvCacheStats before = harness_.stats();
+    std::optional<FakeSequence> run = harness_.share(source);
+    EXPECT_EQ(harness_.stats().hits + harness_.stats().misses, before.hits + before.misses);
+    if (!run) {
+      const int block_size = harness_.config().block_size;
+      const int num_needed = (source.num_prompt_tokens + block_size) / block_size;
+      EXPECT_GT(before.blocks_pinned + num_needed - source.num_prompt_tokens / block_size,
+                before.blocks_total);
+      return;
+    }
+    ++coverage_.shared;
     runs_.push_back(std::move(*run));
   }
 
@@ -295,6 +313,7 @@ void run_episodes(unsigned seed, int num_operations, int operations_per_episode,
   EXPECT_GT(coverage.copies, 0);
   EXPECT_GT(coverage.refused, 0);
   EXPECT_GT(coverage.preempted, 0);
+  EXPECT_GT(coverage.shared, 0);
   EXPECT_GT(coverage.exact_matches, 0);
   EXPECT_GT(coverage.evictions_lru, 0);
   EXPECT_GT(coverage.evictions_ttl, 0);
