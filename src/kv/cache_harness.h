@@ -46,6 +46,8 @@ struct FakeSequence {
   bool is_private = false;
   bool copied = false;
   bool is_full_hit = false;
+  MissReason miss_reason = MissReason::kNone;
+  int num_found = 0;
   std::optional<SequenceBlocks> blocks;
 
   int num_cached() const { return blocks->num_cached_tokens(); }
@@ -81,9 +83,13 @@ class CacheHarness {
     run.tokens = prompt;
     run.num_prompt_tokens = static_cast<int>(prompt.size());
     run.copied = admission->copy.has_value();
+    run.miss_reason = admission->miss_reason;
+    run.num_found = admission->num_found_tokens;
     if (admission->copy) copy_block(*admission->copy);
     run.blocks = std::move(admission->blocks);
     run.num_computed = run.num_cached();
+    EXPECT_GE(run.num_found, run.num_cached());
+    EXPECT_EQ(run.miss_reason == MissReason::kNone, run.num_found == run.num_prompt_tokens);
     EXPECT_TRUE(run.num_cached() == 0 || run.num_cached() >= config_.min_tokens);
     EXPECT_GE(run.table().size() * config_.block_size, prompt.size() + 1);
     run.is_full_hit = !run.blocks->last_logits().empty();

@@ -49,7 +49,9 @@ KvCache::Impl::Impl(const KvCacheConfig& config, const Clock& clock)
       pool(config.num_blocks),
       tree(pool, config.block_size),
       entries(tree, config.num_blocks, num_entries_at_most(config), config.max_logits, config.logits_bytes),
-      namespaces(tree, config.num_blocks * kNamespaceBytesPerBlock) {
+      namespaces(tree, config.num_blocks * kNamespaceBytesPerBlock),
+      evicted(config.num_blocks),
+      hashes(config.num_blocks) {
   subtree.reserve(config.num_blocks);
 }
 
@@ -67,7 +69,8 @@ std::size_t KvCache::metadata_bytes_per_block(const KvCacheConfig& config) {
   const std::size_t entry_bytes =
       EntryTable::bytes_per_entry() + sizeof(EntryId) + sizeof(std::int32_t) + IndexList::bytes_per_index();
   return BlockPool::bytes_per_block() + PrefixTree::bytes_per_block(config.block_size) +
-         EntryTable::bytes_per_block() + entry_bytes + sizeof(NodeId) + kNamespaceBytesPerBlock;
+         EntryTable::bytes_per_block() + entry_bytes + sizeof(NodeId) + EvictedBlocks::bytes_per_block() +
+         sizeof(std::uint64_t) + kNamespaceBytesPerBlock;
 }
 
 NamespaceId KvCache::open_namespace(std::string_view salt) {
@@ -80,7 +83,7 @@ NamespaceId KvCache::open_namespace(std::string_view salt) {
     impl_->namespaces.forget_if_empty(*oldest);
     // The last child that is removed takes the namespace along.
     while (Namespace* const ns = impl_->namespaces.find(id)) {
-      impl_->remove_subtree(impl_->tree.first_child(ns->root), impl_->counters.evictions_lru);
+      impl_->remove_subtree(impl_->tree.first_child(ns->root), Impl::Removal::kEvicted);
     }
   }
   return impl_->namespaces.add(salt).id;
@@ -154,7 +157,7 @@ void KvCache::insert_entry(SequenceBlocks& sequence, std::span<const TokenId> pr
       prompt.subspan(static_cast<std::size_t>(last) * impl_->config.block_size);
   EntryId entry = entries.find(parent, tokens);
   if (entry != EntryId::kNone && impl_->is_expired(entries.created_at(entry), impl_->clock.now())) {
-    impl_->remove_entry(entry, impl_->counters.evictions_ttl);
+    impl_->remove_entry(entry, Impl::Removal::kExpired);
     entry = EntryId::kNone;
   }
   if (entry != EntryId::kNone) {
@@ -164,7 +167,7 @@ void KvCache::insert_entry(SequenceBlocks& sequence, std::span<const TokenId> pr
         last < state.num_shared ? tree.node_of(state.table[last]) : tree.longest_match(parent, tokens).node;
     tree.add_entry(node);  // first, so that the node is needed while room is made
     if (entries.size() == entries.capacity()) {
-      impl_->evict_entry(entries.least_recently_used(), impl_->counters.evictions_lru);
+      impl_->evict_entry(entries.least_recently_used(), Impl::Removal::kEvicted);
     }
     entry = entries.insert(node, static_cast<int>(tokens.size()), impl_->clock.now());
   }
@@ -192,7 +195,8 @@ void KvCache::release(SequenceBlocks sequence, std::span<const TokenId> tokens, 
   if (is_unneeded && state->num_shared > 0) {
     const bool has_end = state->entry_block < state->num_shared;
     const NodeId node = tree.node_of(state->table[has_end ? state->entry_block : state->num_shared - 1]);
-    has_end ? impl_->remove_unneeded(node) : impl_->remove_unneeded_ancestors(node);
+    const auto why = Impl::Removal::kEvicted;
+    has_end ? impl_->remove_unneeded(node, why) : impl_->remove_unneeded_ancestors(node, why);
   }
   if (state->ns != nullptr) {
     --state->ns->num_sequences;
@@ -204,19 +208,18 @@ void KvCache::release(SequenceBlocks sequence, std::span<const TokenId> tokens, 
 KvCache::Cleared KvCache::clear() {
   const int num_free = impl_->pool.num_free();
   const int num_logits = impl_->entries.num_logits();
-  const std::int64_t num_evictions = impl_->counters.block_evictions;
-  std::int64_t num_entries = 0;
+  const std::int64_t num_entries = impl_->entries.size();
   std::vector<NodeId> roots;
   for (const Namespace& ns : impl_->namespaces.by_use()) roots.push_back(ns.root);
   for (const NodeId root : roots) {
     impl_->subtree.clear();
     impl_->tree.append_subtree(root, impl_->subtree);
     while (impl_->subtree.size() > 1) {
-      impl_->remove_node(impl_->subtree.back(), num_entries);
+      impl_->remove_node(impl_->subtree.back(), Impl::Removal::kCleared);
       impl_->subtree.pop_back();
     }
   }
-  impl_->counters.block_evictions = num_evictions;
+  impl_->evicted.clear();
   Cleared cleared;
   cleared.entries = num_entries;
   cleared.blocks = impl_->pool.num_free() - num_free;

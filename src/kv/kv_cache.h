@@ -42,7 +42,7 @@ struct KvCacheConfig {
   std::chrono::milliseconds max_age{1'200'000};  // absolute, from insertion
   std::size_t logits_bytes = 0;                  // of one entry's last logits
   int max_logits = 0;                            // how many entries keep their logits
-  std::size_t block_bytes = 0;                   // of one block in the KvPool; for stats
+  std::size_t block_bytes = 0;                   // of one block and what its owner keeps with it; for stats
 };
 
 struct KvCacheStats {

@@ -12,6 +12,7 @@
 
 #include "kv/block_pool.h"
 #include "kv/entry_table.h"
+#include "kv/evicted_blocks.h"
 #include "kv/kv_cache.h"
 #include "kv/namespaces.h"
 #include "kv/prefix_tree.h"
@@ -47,6 +48,7 @@ struct KvCache::Impl {
 
     int num_found_tokens = 0;  // before what has no room or is too short was given up
     bool met_expired = false;
+    bool met_evicted = false;
 
     // What was in the way of a longer match, if anything.
     NodeId expired_node = NodeId::kNone;
@@ -58,7 +60,8 @@ struct KvCache::Impl {
   // Lookup.
   bool is_expired(TimePoint created_at, TimePoint now) const { return now - created_at >= config.max_age; }
   Match match_prefix(NodeId root, std::span<const TokenId> tokens, std::vector<NodeId>& path) const;
-  Match match_fresh_prefix(NodeId root, std::span<const TokenId> tokens);
+  Match match_fresh_prefix(const Namespace& ns, std::span<const TokenId> tokens);
+  bool is_next_evicted(const Namespace& ns, const Match& match, std::span<const TokenId> tokens) const;
   EntryId deepest_entry(const Match& match) const;
   int num_matched_tokens(const Match& match, const std::vector<NodeId>& path) const {
     return static_cast<int>(path.size()) * config.block_size + match.num_tail_tokens;
@@ -67,7 +70,7 @@ struct KvCache::Impl {
   // Admission.
   std::optional<Admission> admit(NamespaceId ns, std::span<const TokenId> tokens, int num_tokens);
   MissReason miss_reason(const Match& match, int num_tokens, bool was_empty) const;
-  std::optional<Match> match_with_room(NodeId root, std::span<const TokenId> tokens, int num_tokens);
+  std::optional<Match> match_with_room(const Namespace& ns, std::span<const TokenId> tokens, int num_tokens);
   std::optional<Admission> share(const State& source, int num_shared, int num_tokens);
   TimePoint begun_at(const State& state, int i) const;
   void drop_if_too_short(Match& match);
@@ -89,6 +92,7 @@ struct KvCache::Impl {
     return i == 0 ? state.ns->root : tree.node_of(state.table[i - 1]);
   }
   void publish(State& state, std::span<const TokenId> tokens);
+  void note_published(const State& state, int i, NodeId node);
   void publish_block(State& state, int i, std::span<const TokenId> tokens);
   void yield_to(State& state, int i, NodeId other, bool shares_it);
   void merge(NodeId from, NodeId to);
@@ -98,13 +102,14 @@ struct KvCache::Impl {
   void remember_entry(State& state, EntryId entry, std::size_t num_prompt_tokens);
 
   // Eviction.
-  void remove_entry(EntryId entry, std::int64_t& counter);
-  void remove_node(NodeId node, std::int64_t& entry_counter);
-  void remove_subtree(NodeId node, std::int64_t& entry_counter);
-  void remove_unneeded(NodeId node);
-  void remove_unneeded_ancestors(NodeId node);
+  enum class Removal { kEvicted, kExpired, kCleared };
+  void remove_entry(EntryId entry, Removal why);
+  void remove_node(NodeId node, Removal why);
+  void remove_subtree(NodeId node, Removal why);
+  void remove_unneeded(NodeId node, Removal why);
+  void remove_unneeded_ancestors(NodeId node, Removal why);
   void evict_block();
-  void evict_entry(EntryId entry, std::int64_t& counter);
+  void evict_entry(EntryId entry, Removal why);
 
   const KvCacheConfig config;
   const Clock& clock;
@@ -112,6 +117,8 @@ struct KvCache::Impl {
   PrefixTree tree;
   EntryTable entries;
   Namespaces namespaces;
+  EvictedBlocks evicted;
+  std::vector<std::uint64_t> hashes;  // by node: of all tokens to its end, as EvictedBlocks has them
   int num_sequences = 0;
   KvCacheStats counters;        // the counts of events; the rest is filled in by stats()
   std::vector<NodeId> path;     // of the lookup in progress

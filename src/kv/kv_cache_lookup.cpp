@@ -56,19 +56,34 @@ KvCache::Impl::Match KvCache::Impl::match_prefix(NodeId root, std::span<const To
 }
 
 // The same into the member `path`, after what it met that has expired is gone.
-KvCache::Impl::Match KvCache::Impl::match_fresh_prefix(NodeId root, std::span<const TokenId> tokens) {
+KvCache::Impl::Match KvCache::Impl::match_fresh_prefix(const Namespace& ns, std::span<const TokenId> tokens) {
   for (bool met_expired = false;; met_expired = true) {
-    Match match = match_prefix(root, tokens, path);
+    Match match = match_prefix(ns.root, tokens, path);
     match.num_found_tokens = num_matched_tokens(match, path);
     match.met_expired = met_expired;
     if (match.expired_node != NodeId::kNone) {
-      remove_subtree(match.expired_node, counters.evictions_ttl);
+      remove_subtree(match.expired_node, Removal::kExpired);
     } else if (match.expired_entry != EntryId::kNone) {
-      evict_entry(match.expired_entry, counters.evictions_ttl);
+      evict_entry(match.expired_entry, Removal::kExpired);
     } else {
+      match.met_evicted = is_next_evicted(ns, match, tokens);
       return match;
     }
   }
+}
+
+// Whether a block that would have matched on from the end of `path`, farther than the match does, was
+// evicted.
+bool KvCache::Impl::is_next_evicted(const Namespace& ns, const Match& match,
+                                    std::span<const TokenId> tokens) const {
+  std::uint64_t hash = path.empty() ? evicted.hash_salt(ns.salt) : hashes[index(tree.block_of(path.back()))];
+  const std::span<const TokenId> rest = tokens.subspan(path.size() * config.block_size);
+  const int num_tokens = static_cast<int>(std::min<std::size_t>(rest.size(), config.block_size));
+  for (int i = 0; i < num_tokens; ++i) {
+    hash = EvictedBlocks::extend(hash, rest[i]);
+    if (i >= match.num_tail_tokens && evicted.contains(hash)) return true;
+  }
+  return false;
 }
 
 // The longest prompt that is an entry and a prefix of what was matched.
@@ -113,10 +128,10 @@ void KvCache::Impl::give_up_tail(Match& match) {
 
 // The longest match that leaves room for `num_tokens` tokens in all, of which `path` is the whole blocks;
 // nullopt when there is no room whatever is matched.
-std::optional<KvCache::Impl::Match> KvCache::Impl::match_with_room(NodeId root,
+std::optional<KvCache::Impl::Match> KvCache::Impl::match_with_room(const Namespace& ns,
                                                                    std::span<const TokenId> tokens,
                                                                    int num_tokens) {
-  Match match = match_fresh_prefix(root, tokens);
+  Match match = match_fresh_prefix(ns, tokens);
   drop_if_too_short(match);
   if (!fit(match, num_tokens)) return std::nullopt;
   const bool had_path = !path.empty();
@@ -132,8 +147,9 @@ MissReason KvCache::Impl::miss_reason(const Match& match, int num_tokens, bool w
   const bool is_short = num_found < config.min_tokens;
   if (num_found > 0 && num_found >= num_tokens - 1 && !is_short) return MissReason::kNone;
   if (num_tokens < config.min_tokens) return MissReason::kTooShort;
-  if (was_empty) return MissReason::kSalt;
   if (match.met_expired) return MissReason::kExpired;
+  if (match.met_evicted) return MissReason::kEvicted;
+  if (was_empty) return MissReason::kSalt;
   if (num_found == 0) return MissReason::kCold;
   return is_short ? MissReason::kTooShort : MissReason::kDiverged;
 }
@@ -175,7 +191,7 @@ std::optional<Admission> KvCache::Impl::admit(NamespaceId ns_id, std::span<const
   const bool was_empty = has_salt && (ns == nullptr || tree.is_leaf(ns->root));
   if (ns != nullptr) {
     ++ns->num_sequences;  // so that an eviction on the way does not forget it
-    match = match_with_room(ns->root, tokens, num_tokens);
+    match = match_with_room(*ns, tokens, num_tokens);
     if (!match) {
       --ns->num_sequences;
       namespaces.forget_if_empty(*ns);

@@ -27,7 +27,7 @@ void KvCache::Impl::publish_block(State& state, int i, std::span<const TokenId> 
   };
   PrefixTree::ChildMatch match = tree.longest_match(parent, tokens);
   while (covers(match) && is_expired(tree.created_at(match.node), clock.now())) {
-    remove_subtree(match.node, counters.evictions_ttl);
+    remove_subtree(match.node, Removal::kExpired);
     match = tree.longest_match(parent, tokens);
   }
   if (covers(match)) {
@@ -41,9 +41,18 @@ void KvCache::Impl::publish_block(State& state, int i, std::span<const TokenId> 
     node = tree.insert(parent, block, tokens, i == state.begun_block ? state.begun_at : clock.now());
     state.num_shared = i + 1;
   }
+  note_published(state, i, node);
   // A leaf that nobody uses and that ends where this one goes on has nothing that this one lacks.
   const bool is_beginning = match.node != NodeId::kNone && match.num_tokens == tree.num_tokens(match.node);
   if (is_beginning && match.node != node && !tree.is_pinned(match.node)) merge(match.node, node);
+}
+
+// Keeps the hash of the tokens to the end of the node, which is block i of a sequence.
+void KvCache::Impl::note_published(const State& state, int i, NodeId node) {
+  const std::uint64_t before = i == 0 ? evicted.hash_salt(state.ns->salt) : hashes[index(state.table[i - 1])];
+  std::uint64_t& hash = hashes[index(tree.block_of(node))];
+  hash = EvictedBlocks::extend(before, tree.tokens(node));
+  evicted.remove(hash);
 }
 
 // Another node has the tokens of block i and maybe more: it stands for this sequence's in the tree, and in
