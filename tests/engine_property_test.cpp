@@ -291,7 +291,7 @@ void expect_same_tokens_in_any_traffic(const std::filesystem::path& folder, mode
     // Room for the longest request and little more, or for all.
     const std::size_t block_bytes = model.kv_layout(config.block_size, config.kv_dtype).block_bytes();
     const int num_blocks = (below(2) == 0 ? 260 + below(300) : 20'000) / config.block_size + 1;
-    config.kv_cache_memory = (block_bytes + 512) * num_blocks * 16 / 15 + 4 * model.config().vocab_size * 4;
+    config.kv_cache_memory = (block_bytes + 1024) * num_blocks * 16 / 15 + 4 * model.config().vocab_size * 4;
     const EngineStats stats = expect_as_alone(model, *models[0].model, config, requests_per_round, round);
     total.cache.hits += stats.cache.hits;
     total.cache.evictions_ttl += stats.cache.evictions_ttl;

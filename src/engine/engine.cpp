@@ -160,8 +160,10 @@ Result<std::unique_ptr<Engine>> Engine::start(model::Model& model, const EngineC
                                               const Clock& clock) {
   KVASIR_RETURN_IF_ERROR(check_config(config));
   const backend::KvLayout layout = model.kv_layout(config.block_size, config.kv_dtype);
-  KVASIR_ASSIGN_OR_RETURN(const kv::KvCacheConfig cache_config,
-                          size_cache(config, layout.block_bytes(), model.config().vocab_size));
+  KVASIR_ASSIGN_OR_RETURN(
+      const kv::KvCacheConfig cache_config,
+      size_cache(config, layout.block_bytes() + ScoreTable::bytes_per_block(config.block_size),
+                 model.config().vocab_size));
   KVASIR_ASSIGN_OR_RETURN(backend::KvPool pool, backend::KvPool::create(layout, cache_config.num_blocks));
   auto impl = std::make_unique<Impl>(model, config, cache_config, std::move(pool), clock);
   impl->publish();

@@ -30,7 +30,11 @@ bool has_computed_prompt(const Sequence& sequence) {
 
 Scheduler::Scheduler(const SchedulerConfig& config, kv::KvCache& cache, backend::KvPool& pool,
                      const Clock& clock)
-    : config_(config), cache_(cache), pool_(pool), clock_(clock) {}
+    : config_(config),
+      cache_(cache),
+      pool_(pool),
+      clock_(clock),
+      scores_(pool.num_blocks(), config.block_size) {}
 
 Scheduler::~Scheduler() {
   KVASIR_CHECK(idle() && events_.empty());
@@ -194,7 +198,29 @@ bool Scheduler::admit(Sequence& sequence) {
   sequence.num_prompt_tokens_computed =
       std::max(sequence.num_prompt_tokens_computed,
                std::min(sequence.num_computed_tokens, sequence.num_prompt_tokens));
+  if (sequence.is_reading()) use_known_scores(sequence);
   return true;
+}
+
+void Scheduler::copy_block(const kv::BlockCopy& copy) {
+  pool_.copy_block(copy.from, copy.to);
+  scores_.copy_block(copy.from, copy.to);
+}
+
+// Log-probabilities that are known of the beginning of the prompt, so that it need not be run for them.
+void Scheduler::use_known_scores(Sequence& sequence) {
+  const Request& request = sequence.request();
+  if (request.wants_embedding || *request.num_prompt_logprobs > ScoreTable::kMaxTop) return;
+  const std::span<const BlockId> blocks = sequence.blocks->block_table();
+  TokenEvent event;
+  for (int i = sequence.num_read_tokens + 1; i < sequence.num_computed_tokens; ++i) {
+    auto logprobs = scores_.find(blocks, i, sequence.tokens[i], *request.num_prompt_logprobs);
+    if (!logprobs) break;
+    event.prompt_logprobs.push_back(std::move(*logprobs));
+    sequence.num_read_tokens = i;
+    sequence.next_score.reset();
+  }
+  if (!event.prompt_logprobs.empty()) events_.emplace_back(&sequence, std::move(event));
 }
 
 bool Scheduler::find_blocks(Sequence& sequence) {
@@ -215,7 +241,7 @@ bool Scheduler::find_blocks(Sequence& sequence) {
   auto admission = is_first ? cache_.admit(ns, sequence.tokens, num_tokens)
                             : cache_.resume(ns, sequence.tokens, num_tokens);
   if (!admission) return false;
-  if (admission->copy) pool_.copy_block(admission->copy->from, admission->copy->to);
+  if (admission->copy) copy_block(*admission->copy);
   sequence.blocks = std::move(admission->blocks);
   if (is_first) {
     sequence.shared->lookup.miss_reason = admission->miss_reason;
@@ -234,7 +260,7 @@ bool Scheduler::share_blocks(Sequence& sequence, int num_tokens) {
   if (source == running_.end()) return false;
   auto admission = cache_.share(*(*source)->blocks, sequence.num_prompt_tokens, num_tokens);
   if (!admission) return false;
-  if (admission->copy) pool_.copy_block(admission->copy->from, admission->copy->to);
+  if (admission->copy) copy_block(*admission->copy);
   sequence.blocks = std::move(admission->blocks);
   return true;
 }

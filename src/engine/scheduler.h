@@ -22,7 +22,8 @@
 // logits.
 //
 // Where a prompt's log-probabilities or hidden states are wanted, all its tokens run through the model, also
-// those whose K and V are cached: these are read and not written again.
+// those whose K and V are cached: these are read and not written again. Log-probabilities that an earlier
+// request has had of the same blocks are known still (score_table.h), and the model runs from there on.
 
 #include <memory>
 #include <optional>
@@ -35,6 +36,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "engine/sampler.h"
+#include "engine/score_table.h"
 #include "engine/sequence.h"
 #include "kv/kv_cache.h"
 #include "model/model.h"
@@ -113,6 +115,8 @@ class Scheduler {
   bool admit(Sequence& sequence);
   bool find_blocks(Sequence& sequence);
   bool share_blocks(Sequence& sequence, int num_tokens);
+  void copy_block(const kv::BlockCopy& copy);
+  void use_known_scores(Sequence& sequence);
   void note_first_admission(Sequence& sequence, TimePoint begin);
   bool waits_for_leader(Sequence& sequence);
   void preempt(std::unique_ptr<Sequence> sequence);
@@ -120,6 +124,7 @@ class Scheduler {
   void add_slice(Sequence& sequence);
 
   // What becomes of the model's output (scheduler_commit.cpp).
+  void forget_scores(const Sequence& sequence, const model::SequenceSlice& slice);
   void read_prompt(Sequence& sequence, const model::SequenceSlice& slice, std::span<const float> logits,
                    std::span<const float> hidden);
   void on_prompt_logits(Sequence& sequence, std::span<const float> logits);
@@ -142,6 +147,7 @@ class Scheduler {
   Batch batch_;
   int budget_ = 0;         // tokens left in the step
   int logits_budget_ = 0;  // rows of prompts' logits left in it
+  ScoreTable scores_;
   SamplerScratch scratch_;
   SchedulerStats stats_;
 };

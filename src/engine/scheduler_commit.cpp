@@ -23,6 +23,7 @@ void Scheduler::commit(std::span<const float> logits, std::span<const float> hid
     const model::SequenceSlice& slice = batch_.slices[i];
     Sequence& sequence = *batch_.sequences[i];
     const int end = slice.start_position + static_cast<int>(slice.tokens.size());
+    forget_scores(sequence, slice);
     sequence.num_computed_tokens = std::max(sequence.num_computed_tokens, end);
     cache_.commit(*sequence.blocks, sequence.tokens, sequence.num_computed_tokens);
 
@@ -49,6 +50,18 @@ void Scheduler::commit(std::span<const float> logits, std::span<const float> hid
   put_away_finished();
 }
 
+// Nothing is known of the tokens whose K and V were written, but for the one after those read before.
+void Scheduler::forget_scores(const Sequence& sequence, const model::SequenceSlice& slice) {
+  const int num_tokens = static_cast<int>(slice.tokens.size());
+  for (int i = slice.num_stored; i < num_tokens; ++i) {
+    scores_.forget(slice.block_table, slice.start_position + i);
+  }
+  const int next = sequence.num_read_tokens - slice.start_position;
+  if (sequence.next_score && next >= 0 && next < num_tokens) {
+    scores_.store(slice.block_table, sequence.num_read_tokens, *sequence.next_score);
+  }
+}
+
 // What was asked for of the prompt's tokens that have been run: their hidden states join the sum, and their
 // logits, those after a token, give the probability of the next one.
 void Scheduler::read_prompt(Sequence& sequence, const model::SequenceSlice& slice,
@@ -62,12 +75,21 @@ void Scheduler::read_prompt(Sequence& sequence, const model::SequenceSlice& slic
     for (std::size_t i = 0; i < hidden.size(); ++i) sequence.hidden_sum[i % size] += hidden[i];
   }
   if (!sequence.request().num_prompt_logprobs) return;
+  const int num_top = *sequence.request().num_prompt_logprobs;
+  const std::span<const BlockId> blocks = sequence.blocks->block_table();
   TokenEvent event;
   for (int i = begin; i < std::min(end, sequence.num_prompt_tokens - 1); ++i) {
     const std::span<const float> row =
         logits.subspan(std::size_t(i - begin) * config_.vocab_size, config_.vocab_size);
-    event.prompt_logprobs.push_back(
-        token_logprobs(row, sequence.tokens[i + 1], *sequence.request().num_prompt_logprobs));
+    TokenLogprobs logprobs =
+        token_logprobs(row, sequence.tokens[i + 1], std::max(num_top, ScoreTable::kMaxTop));
+    if (i + 1 < sequence.num_computed_tokens) {
+      scores_.store(blocks, i + 1, logprobs);
+    } else {
+      sequence.next_score = logprobs;
+    }
+    if (num_top < ScoreTable::kMaxTop) logprobs.top.clear();
+    event.prompt_logprobs.push_back(std::move(logprobs));
   }
   if (!event.prompt_logprobs.empty()) events_.emplace_back(&sequence, std::move(event));
 }

@@ -166,6 +166,38 @@ TEST(Outputs, PromptLogprobsUseTheCache) {
   expect_as_alone(outcome, prompt);
 }
 
+// As a benchmark asks for them: one context, several continuations.
+TEST(Outputs, LogprobsOfARepeatedContextAreComputedOnce) {
+  const std::vector<TokenId> context = tokens(150, 1);
+  Harness harness;
+  for (int i = 0; i < 5; ++i) {
+    Request prompt = request(context + tokens(10, 10 + i), 0);
+    prompt.num_prompt_logprobs = i % 2;
+    const int num_tokens = harness.model.num_tokens;
+    expect_as_alone(harness.run_one(prompt), prompt);
+    // The context's last token is run for the probabilities after it.
+    EXPECT_EQ(harness.model.num_tokens - num_tokens, i == 0 ? 160 : 11);
+  }
+  // More likeliest tokens than are kept: all is run.
+  Request prompt = request(context, 0);
+  prompt.num_prompt_logprobs = 2;
+  const int num_tokens = harness.model.num_tokens;
+  expect_as_alone(harness.run_one(prompt), prompt);
+  EXPECT_EQ(harness.model.num_tokens - num_tokens, 150);
+}
+
+// Blocks whose tokens were computed without log-probabilities, or overwritten, have none.
+TEST(Outputs, LogprobsAreKnownOnlyOfTheSameText) {
+  Options options;
+  options.num_blocks = 12;
+  Harness harness(options);
+  for (int i = 0; i < 30; ++i) {
+    Request prompt = request(tokens(40 + i, i % 3) + tokens(20, i % 5), 3);
+    if (i % 2 == 0) prompt.num_prompt_logprobs = 1;
+    expect_as_alone(harness.run_one(prompt), prompt);
+  }
+}
+
 TEST(Outputs, AStepHasABoundedNumberOfPromptLogits) {
   Options options;
   options.scheduler.max_prompt_logits = 10;

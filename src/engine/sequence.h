@@ -3,6 +3,7 @@
 // A reply on its way through the engine: its tokens, its blocks, where it stands. Owned by the scheduler,
 // touched by the engine's thread only, but for the mask of its constraint (see mask_filler.h).
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -55,6 +56,8 @@ struct Sequence {
   // known. Those tokens run through the model even if their K and V are cached. Else all of the prompt.
   int num_read_tokens = 0;
   std::vector<double> hidden_sum;  // (hidden_size), of the tokens read, in their order
+  // The score of the token after those read, until its K and V are written (see score_table.h).
+  std::optional<TokenLogprobs> next_score;
 
   // With a constraint: what may come next, known while is_mask_filled. Bits as in TokenConstraint::fill_mask.
   ConstraintPtr constraint;
