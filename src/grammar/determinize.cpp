@@ -46,7 +46,8 @@ class Determinizer {
   // False, and nothing added, when that takes too much.
   bool determinize_rule(const NfaRule& rule, Grammar::Rule& result) {
     const std::size_t begin = out_.states.size();
-    const std::size_t limit = kMaxSmall + kMaxGrowth * count_states(rule.start);
+    const std::size_t limit =
+        std::min(kMaxSmall + kMaxGrowth * count_states(rule.start), kMaxStates - std::min(begin, kMaxStates));
     subsets_.clear();
     queue_.clear();
     result.start = state_of(close({rule.start}));

@@ -361,41 +361,10 @@ class SchemaCompiler {
     } else if (prefix.empty()) {
       rest = text_.value();
     }
-    return builder_.sequence(
-        {builder_.literal("["), array_elements(prefix, rest, length), builder_.literal("]")});
-  }
-
-  // The first items each with a schema of its own, then any number of others; as many as `length` allows.
-  // From the end: what may stand behind i items.
-  Expr array_elements(const std::vector<Expr>& prefix, std::optional<Expr> rest, const Counts& length) {
-    const bool is_bounded = length.max != GrammarBuilder::kUnbounded;
-    const int num_prefix = static_cast<int>(prefix.size());
-    if (num_prefix == 0) {
-      if (!rest) return length.min == 0 ? builder_.empty() : never();
-      return text_.comma_separated(*rest, length.min, length.max);
-    }
-    Expr tail = length.min <= num_prefix ? builder_.empty() : never();
-    if (rest) {
-      const Expr more = builder_.sequence({text_.comma(), *rest});
-      const int max = is_bounded ? std::max(length.max - num_prefix, 0) : GrammarBuilder::kUnbounded;
-      tail = builder_.repeat(more, std::max(length.min - num_prefix, 0), max);
-    }
-    for (int i = num_prefix; i-- > 0;) {
-      const Expr item =
-          i == 0 ? prefix[0] : builder_.sequence({text_.comma(), prefix[static_cast<std::size_t>(i)]});
-      const bool may_end_before = i >= length.min, may_go_on = !is_bounded || i < length.max;
-      const Expr longer = may_go_on ? builder_.sequence({item, tail}) : never();
-      tail = may_end_before ? builder_.any_of({builder_.empty(), longer}) : longer;
-    }
-    return tail;
+    return text_.array(prefix, rest, length.min, length.max);
   }
 
   // --- objects
-
-  struct Property {
-    Expr member;  // "name": value
-    bool is_required;
-  };
 
   Result<Expr> compile_object(const Json& schema, const std::string& pointer, int depth) {
     std::vector<std::string> names;
@@ -410,7 +379,7 @@ class SchemaCompiler {
     const std::string more_place = pointer_to(pointer, "additionalProperties");
     KVASIR_RETURN_IF_ERROR(check_min_properties(schema, required.size(), pointer));
 
-    std::vector<Property> members;
+    std::vector<JsonText::Member> members;
     for (const auto& [name, property] : properties.items()) {
       const std::string here = pointer_to(pointer_to(pointer, "properties"), name);
       KVASIR_ASSIGN_OR_RETURN(const Expr value, compile(property, here, depth + 1));
@@ -437,8 +406,7 @@ class SchemaCompiler {
       const Expr name = names.empty() ? text_.string() : text_.name_other_than(names);
       further = builder_.sequence({name, text_.colon(), value});
     }
-    return builder_.sequence(
-        {builder_.literal("{"), object_members(members, further), builder_.literal("}")});
+    return text_.object(members, further);
   }
 
   static Status read_required(const Json& schema, const std::string& pointer,
@@ -465,23 +433,6 @@ class SchemaCompiler {
 
   Expr member(const std::string& name, Expr value) {
     return builder_.sequence({text_.constant(name), text_.colon(), value});
-  }
-
-  // In order; those that are not required may be left out. From the end: what may follow when nothing has
-  // been written yet, and when something has.
-  Expr object_members(const std::vector<Property>& members, std::optional<Expr> further) {
-    Expr first = builder_.empty(), later = first;
-    if (further) {
-      later = builder_.repeat(builder_.sequence({text_.comma(), *further}), 0, GrammarBuilder::kUnbounded);
-      first = builder_.optional(builder_.sequence({*further, later}));
-    }
-    for (auto property = members.rbegin(); property != members.rend(); ++property) {
-      const Expr with = builder_.sequence({property->member, later});
-      const Expr with_comma = builder_.sequence({text_.comma(), with});
-      first = property->is_required ? with : builder_.any_of({with, first});
-      later = property->is_required ? with_comma : builder_.any_of({with_comma, later});
-    }
-    return first;
   }
 
   GrammarBuilder& builder_;

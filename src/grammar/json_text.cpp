@@ -159,6 +159,44 @@ Expr JsonText::object() {
   return *object_;
 }
 
+// From the end: what may follow when nothing has been written yet, and when something has.
+Expr JsonText::object(const std::vector<Member>& members, std::optional<Expr> further) {
+  GrammarBuilder& b = builder_;
+  Expr first = b.empty(), later = first;
+  if (further) {
+    later = b.repeat(b.sequence({comma(), *further}), 0, GrammarBuilder::kUnbounded);
+    first = b.optional(b.sequence({*further, later}));
+  }
+  for (auto member = members.rbegin(); member != members.rend(); ++member) {
+    const Expr with = b.sequence({member->text, later}), with_comma = b.sequence({comma(), with});
+    first = member->is_required ? with : b.any_of({with, first});
+    later = member->is_required ? with_comma : b.any_of({with_comma, later});
+  }
+  return b.sequence({b.literal("{"), first, b.literal("}")});
+}
+
+// From the end: what may stand behind i items.
+Expr JsonText::array(const std::vector<Expr>& prefix, std::optional<Expr> rest, int min, int max) {
+  GrammarBuilder& b = builder_;
+  const bool is_bounded = max != GrammarBuilder::kUnbounded;
+  const int num_prefix = static_cast<int>(prefix.size());
+  const Expr never = b.any_of({});
+  Expr elements = min <= num_prefix ? b.empty() : never;
+  if (rest && num_prefix == 0) {
+    elements = comma_separated(*rest, min, max);
+  } else if (rest) {
+    const int num_more = is_bounded ? std::max(max - num_prefix, 0) : GrammarBuilder::kUnbounded;
+    elements = b.repeat(b.sequence({comma(), *rest}), std::max(min - num_prefix, 0), num_more);
+  }
+  for (int i = num_prefix; i-- > 0;) {
+    const Expr item = prefix[static_cast<std::size_t>(i)];
+    const Expr longer = b.sequence({i == 0 ? item : b.sequence({comma(), item}), elements});
+    const bool may_go_on = !is_bounded || i < max;
+    elements = i < min ? (may_go_on ? longer : never) : may_go_on ? b.any_of({b.empty(), longer}) : b.empty();
+  }
+  return b.sequence({b.literal("["), elements, b.literal("]")});
+}
+
 // A trie of the names, from its leaves: at each node, any other character and then anything, or on along a
 // name, or the end.
 Expr JsonText::name_other_than(const std::vector<std::string>& names) {

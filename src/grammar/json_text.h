@@ -27,7 +27,17 @@ class JsonText {
   Expr integer();
   Expr number();
   Expr value();
-  Expr object();
+  Expr object();  // any
+
+  struct Member {
+    Expr text;  // "name": value
+    bool is_required;
+  };
+  // Members in this order, of which those that are not required may be left out; then any number of `further`
+  // ones.
+  Expr object(const std::vector<Member>& members, std::optional<Expr> further);
+  // The first items each of its own kind, then any number of `rest`; `min` to `max` of all.
+  Expr array(const std::vector<Expr>& prefix, std::optional<Expr> rest, int min, int max);
 
   Expr quoted(Expr inside);
   Expr comma();

@@ -15,26 +15,42 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
-template <typename Decode, typename Bytes>
+template <typename Function, typename InMiddle>
 class Simple final : public Decoder {
  public:
-  Simple(Decode decode, Bytes bytes) : decode_(std::move(decode)), bytes_(std::move(bytes)) {}
-  Tokens decode(Tokens tokens) const override { return decode_(std::move(tokens)); }
-  std::string bytes(std::string token) const override { return bytes_(std::move(token)); }
+  Simple(Function function, InMiddle in_middle)
+      : function_(std::move(function)), in_middle_(std::move(in_middle)) {}
+  Tokens decode(Tokens tokens) const override { return function_(std::move(tokens)); }
+  void decode_in_middle(MiddleToken& token) const override { in_middle_(token); }
 
  private:
-  Decode decode_;
-  Bytes bytes_;
+  Function function_;
+  InMiddle in_middle_;
 };
 
-template <typename Decode, typename Bytes>
-std::unique_ptr<Decoder> simple(Decode decode, Bytes bytes) {
-  return std::make_unique<Simple<Decode, Bytes>>(std::move(decode), std::move(bytes));
+template <typename Function, typename InMiddle>
+std::unique_ptr<Decoder> simple(Function function, InMiddle in_middle) {
+  return std::make_unique<Simple<Function, InMiddle>>(std::move(function), std::move(in_middle));
 }
 
-// Of decoders that change nothing but a text's ends.
-std::string same(std::string token) {
-  return token;
+// A step that makes one text of each token, whatever the others are.
+template <typename Function>
+class TokenByToken final : public Decoder {
+ public:
+  explicit TokenByToken(Function function) : function_(std::move(function)) {}
+  Tokens decode(Tokens tokens) const override { return function_(std::move(tokens)); }
+  void decode_in_middle(MiddleToken& token) const override {
+    // A part of a character (ByteFallback's) is left alone, as it would be within its whole character.
+    if (is_valid_utf8(token.text)) token.text = function_({"", token.text, ""})[1];
+  }
+
+ private:
+  Function function_;
+};
+
+template <typename Function>
+std::unique_ptr<Decoder> token_by_token(Function function) {
+  return std::make_unique<TokenByToken<Function>>(std::move(function));
 }
 
 std::string join(const Tokens& tokens) {
@@ -56,7 +72,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 }
 
 // A token with a character outside of the alphabet (an added one) stands for its own bytes.
-std::string byte_level_bytes(std::string token) {
+std::string byte_level_bytes(const std::string& token) {
   std::string bytes;
   for (std::size_t at = 0; at < token.size();) {
     const Decoded decoded = decode_at(token, at);
@@ -72,11 +88,6 @@ Tokens decode_byte_level(const Tokens& tokens) {
   std::string bytes;
   for (const std::string& token : tokens) bytes += byte_level_bytes(token);
   return {to_valid_utf8(bytes)};
-}
-
-std::string byte_fallback_bytes(std::string token) {
-  const auto byte = parse_byte_token(token);
-  return byte ? std::string(1, static_cast<char>(*byte)) : token;
 }
 
 // A run of byte tokens is a text when it is valid UTF-8, else a replacement character for each byte.
@@ -117,18 +128,11 @@ struct WordPiece {
   std::string prefix;
   bool cleanup;
 
-  std::string bytes(std::string token) const {
-    token = token.starts_with(prefix) ? token.substr(prefix.size()) : " " + token;
-    return cleanup ? clean_up(std::move(token)) : token;
-  }
-
-  Tokens decode(Tokens tokens) const {
+  Tokens operator()(Tokens tokens) const {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      if (i > 0) {
-        tokens[i] = bytes(std::move(tokens[i]));
-      } else if (cleanup) {
-        tokens[i] = clean_up(std::move(tokens[i]));
-      }
+      if (i > 0)
+        tokens[i] = tokens[i].starts_with(prefix) ? tokens[i].substr(prefix.size()) : " " + tokens[i];
+      if (cleanup) tokens[i] = clean_up(std::move(tokens[i]));
     }
     return tokens;
   }
@@ -139,14 +143,12 @@ struct Ctc {
   std::string pad_token, word_delimiter_token;
   bool cleanup;
 
-  std::string bytes(std::string token) const {
-    token = replace_all(token, pad_token, "");
-    return cleanup ? replace_all(clean_up(std::move(token)), word_delimiter_token, " ") : token;
-  }
-
-  Tokens decode(Tokens tokens) const {
+  Tokens operator()(Tokens tokens) const {
     tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-    for (std::string& token : tokens) token = bytes(std::move(token));
+    for (std::string& token : tokens) {
+      token = replace_all(token, pad_token, "");
+      if (cleanup) token = replace_all(clean_up(std::move(token)), word_delimiter_token, " ");
+    }
     std::erase(tokens, "");
     return tokens;
   }
@@ -169,14 +171,12 @@ Tokens decode_metaspace(const Metaspace& metaspace, Tokens tokens) {
 class Sequence final : public Decoder {
  public:
   explicit Sequence(std::vector<std::unique_ptr<Decoder>> parts) : parts_(std::move(parts)) {}
-
   Tokens decode(Tokens tokens) const override {
     for (const auto& part : parts_) tokens = part->decode(std::move(tokens));
     return tokens;
   }
-  std::string bytes(std::string token) const override {
-    for (const auto& part : parts_) token = part->bytes(std::move(token));
-    return token;
+  void decode_in_middle(MiddleToken& token) const override {
+    for (const auto& part : parts_) part->decode_in_middle(token);
   }
 
  private:
@@ -198,11 +198,14 @@ Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const int start, node.count("start", 0));
   KVASIR_ASSIGN_OR_RETURN(const int stop, node.count("stop", 0));
   if (num_characters(content) != 1) return node.corrupt("one character", "content");
-  const auto decode = [content, start, stop](Tokens tokens) {
-    for (std::string& token : tokens) token = strip(token, content, start, stop);
-    return tokens;
-  };
-  return simple(decode, same);
+  return simple(
+      [content, start, stop](Tokens tokens) {
+        for (std::string& token : tokens) token = strip(token, content, start, stop);
+        return tokens;
+      },
+      [content, start, stop](MiddleToken& token) {
+        if (!token.is_fused) token.text = strip(token.text, content, start, stop);
+      });
 }
 
 }  // namespace
@@ -210,47 +213,52 @@ Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
 Result<std::unique_ptr<Decoder>> read_decoder(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const std::string type, node.text("type"));
   if (type == "Sequence") return read_sequence(node);
-  if (type == "ByteLevel") return simple(decode_byte_level, byte_level_bytes);
-  if (type == "ByteFallback") return simple(decode_byte_fallback, byte_fallback_bytes);
-  if (type == "Fuse") return simple([](const Tokens& tokens) { return Tokens{join(tokens)}; }, same);
+  if (type == "ByteLevel") {
+    return simple(decode_byte_level, [](MiddleToken& token) {
+      token = {byte_level_bytes(token.text), /*is_fused=*/true};
+    });
+  }
+  if (type == "ByteFallback") {
+    return simple(decode_byte_fallback, [](MiddleToken& token) {
+      if (const auto byte = parse_byte_token(token.text)) token.text = static_cast<char>(*byte);
+    });
+  }
+  if (type == "Fuse") {
+    return simple([](const Tokens& tokens) { return Tokens{join(tokens)}; },
+                  [](MiddleToken& token) { token.is_fused = true; });
+  }
   if (type == "Strip") return read_strip(node);
   if (type == "Metaspace") {
     KVASIR_ASSIGN_OR_RETURN(const Metaspace metaspace, Metaspace::read(node));
-    return simple([metaspace](Tokens tokens) { return decode_metaspace(metaspace, std::move(tokens)); },
-                  [metaspace](const std::string& token) { return replace_all(token, metaspace.replacement, " "); });
+    return token_by_token(
+        [metaspace](Tokens tokens) { return decode_metaspace(metaspace, std::move(tokens)); });
   }
   if (type == "WordPiece") {
     KVASIR_ASSIGN_OR_RETURN(const std::string prefix, node.text("prefix", "##"));
     KVASIR_ASSIGN_OR_RETURN(const bool cleanup, node.boolean("cleanup", true));
-    const WordPiece word_piece{prefix, cleanup};
-    return simple([word_piece](Tokens tokens) { return word_piece.decode(std::move(tokens)); },
-                  [word_piece](std::string token) { return word_piece.bytes(std::move(token)); });
+    return token_by_token(WordPiece{prefix, cleanup});
   }
   if (type == "BPEDecoder") {
     KVASIR_ASSIGN_OR_RETURN(const std::string suffix, node.text("suffix", "</w>"));
-    const auto decode = [suffix](Tokens tokens) {
+    return token_by_token([suffix](Tokens tokens) {
       for (std::string& token : tokens)
         token = replace_all(token, suffix, &token == &tokens.back() ? "" : " ");
       return tokens;
-    };
-    return simple(decode, [suffix](const std::string& token) { return replace_all(token, suffix, " "); });
+    });
   }
   if (type == "CTC") {
     Ctc ctc{};
     KVASIR_ASSIGN_OR_RETURN(ctc.pad_token, node.text("pad_token", "<pad>"));
     KVASIR_ASSIGN_OR_RETURN(ctc.word_delimiter_token, node.text("word_delimiter_token", "|"));
     KVASIR_ASSIGN_OR_RETURN(ctc.cleanup, node.boolean("cleanup", true));
-    return simple([ctc](Tokens tokens) { return ctc.decode(std::move(tokens)); },
-                  [ctc](std::string token) { return ctc.bytes(std::move(token)); });
+    return simple(ctc, [ctc](MiddleToken& token) { token.text = join(ctc({token.text})); });
   }
   if (type == "Replace") {
     KVASIR_ASSIGN_OR_RETURN(Replace replace, Replace::read(node));
-    const auto shared = std::make_shared<const Replace>(std::move(replace));  // by the two functions
-    const auto decode = [shared](Tokens tokens) {
-      for (std::string& token : tokens) token = (*shared)(token);
+    return token_by_token([replace = std::move(replace)](Tokens tokens) {
+      for (std::string& token : tokens) token = replace(token);
       return tokens;
-    };
-    return simple(decode, [shared](const std::string& token) { return (*shared)(token); });
+    });
   }
   return node.unsupported("decoder", type);
 }

@@ -127,7 +127,10 @@ bool Tokenizer::is_special(TokenId id) const {
 std::string Tokenizer::token_bytes(TokenId id) const {
   const std::string* token = id_to_token(id);
   if (token == nullptr) return "";
-  return impl_->decoder ? impl_->decoder->bytes(*token) : " " + *token;
+  if (!impl_->decoder) return ' ' + *token;
+  MiddleToken middle{*token};
+  impl_->decoder->decode_in_middle(middle);
+  return middle.text;
 }
 
 }  // namespace kvasir::tokenizer

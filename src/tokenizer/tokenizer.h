@@ -46,8 +46,8 @@ class Tokenizer {
   // The token's text as in the file, null for an unknown id.
   const std::string* id_to_token(TokenId id) const;
   bool is_special(TokenId id) const;
-  // The bytes that the token adds in the middle of a text, which may be a part of a character; at a text's
-  // beginning some decoders leave out a space. Empty for an unknown id.
+  // The bytes that the token adds in the middle of a text, which may be a part of a UTF-8 character; empty
+  // for an unknown id.
   std::string token_bytes(TokenId id) const;
 
  private:

@@ -11,7 +11,6 @@
 
 #include "tests/shared_data.h"
 #include "tokenizer/detokenizer.h"
-#include "tokenizer/unicode.h"
 
 namespace kvasir::tokenizer {
 namespace {
@@ -41,17 +40,6 @@ std::unique_ptr<Tokenizer> load(const fs::path& folder) {
 
 using Ids = std::vector<TokenId>;
 
-// The tokens' bytes one after the other are the decoded text, but for spaces that its ends may lack.
-void expect_bytes(const Tokenizer& tokenizer, const Ids& ids, std::string_view decoded) {
-  std::string bytes;
-  for (const TokenId id : ids) bytes += tokenizer.token_bytes(id);
-  if (!is_valid_utf8(bytes)) return;  // what stands for a broken character is not its bytes
-  std::string_view text = bytes;
-  if (text.starts_with(' ') && text.size() > decoded.size()) text.remove_prefix(1);
-  if (text.ends_with(' ') && text.size() > decoded.size()) text.remove_suffix(1);
-  EXPECT_EQ(text, decoded);
-}
-
 // Each line of a golden file: ids, texts and streamed chunks of the reference library.
 void expect_goldens(const Tokenizer& tokenizer, const fs::path& goldens) {
   int num_lines = 0, num_wrong = 0;
@@ -69,8 +57,6 @@ void expect_goldens(const Tokenizer& tokenizer, const fs::path& goldens) {
     EXPECT_EQ(*encoded_plain, plain);
     EXPECT_EQ(tokenizer.decode(plain, {.skip_special_tokens = false}),
               golden.at("decoded").get<std::string>());
-    // CTC takes repeats of a token for one.
-    if (goldens.stem() != "ctc") expect_bytes(tokenizer, plain, golden.at("decoded").get<std::string>());
     EXPECT_EQ(tokenizer.decode(ids, {.skip_special_tokens = false}),
               golden.at("decoded_full").get<std::string>());
     EXPECT_EQ(tokenizer.decode(ids, {.skip_special_tokens = true}),
@@ -90,6 +76,28 @@ void expect_goldens(const Tokenizer& tokenizer, const fs::path& goldens) {
   EXPECT_GT(num_lines, 0) << goldens;
 }
 
+std::string without_outer_spaces(std::string text) {
+  text.erase(0, std::min(text.find_first_not_of(' '), text.size()));
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text;
+}
+
+// A decoder may drop a space at either end of a text; the bytes of tokens are those in the middle.
+void expect_token_bytes_make_the_text(const Tokenizer& tokenizer, const fs::path& goldens) {
+  std::istringstream lines(read_file(goldens));
+  int num_compared = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const auto golden = nlohmann::json::parse(line);
+    const auto decoded = golden.at("decoded").get<std::string>();
+    if (decoded.find("\xEF\xBF\xBD") != decoded.npos) continue;  // bytes that are no text
+    std::string bytes;
+    for (const TokenId id : golden.at("ids_nospecial").get<Ids>()) bytes += tokenizer.token_bytes(id);
+    ASSERT_EQ(without_outer_spaces(bytes), without_outer_spaces(decoded)) << line.substr(0, 300);
+    ++num_compared;
+  }
+  EXPECT_GT(num_compared, 5) << goldens;
+}
+
 TEST(Tokenizer, EqualsTheReferenceOnOwnTokenizers) {
   int num_tokenizers = 0;
   for (const auto& entry : fs::directory_iterator(kvasir::testing::test_data_dir() / "tokenizer")) {
@@ -99,6 +107,8 @@ TEST(Tokenizer, EqualsTheReferenceOnOwnTokenizers) {
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
     fs::path goldens = entry.path();
     expect_goldens(**tokenizer, goldens.replace_extension(".jsonl"));
+    // CTC makes one of a token that comes twice: there a token's bytes depend on its neighbours.
+    if (goldens.stem() != "ctc") expect_token_bytes_make_the_text(**tokenizer, goldens);
     ++num_tokenizers;
   }
   EXPECT_GT(num_tokenizers, 20);
@@ -114,6 +124,7 @@ TEST_P(TokenizerFamilies, EqualsTheReference) {
   fs::path goldens = data / "tokenizer_goldens" / (std::string(GetParam()) + ".jsonl");
   if (!fs::exists(goldens)) goldens += ".gz";
   expect_goldens(*tokenizer, goldens);
+  expect_token_bytes_make_the_text(*tokenizer, goldens);
 }
 
 // A merge that looks at all pairs again and again would take hours.
