@@ -7,9 +7,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -150,30 +152,54 @@ struct Times {
   std::vector<double> mask_us, accept_us;
 };
 
-// Texts under the mask, any token as likely as another, but quotes and brackets more so: strings end.
-void sample(const std::shared_ptr<const CompiledGrammar>& compiled, std::uint32_t seed, Times& times) {
+// The first token of `candidates` that is allowed, from a random place on; none in a while: nothing.
+std::optional<TokenId> choose(const std::vector<TokenId>& candidates, const std::vector<std::uint32_t>& bits,
+                              std::mt19937& random) {
+  if (candidates.empty()) return std::nullopt;
+  const std::size_t begin = random() % candidates.size();
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const TokenId id = candidates[(begin + i) % candidates.size()];
+    if ((bits[static_cast<std::size_t>(id) / 32] >> (id % 32) & 1) != 0) return id;
+  }
+  return std::nullopt;
+}
+
+struct Vocabulary {
+  std::string name;
+  std::shared_ptr<const TokenTable> table;
+  std::vector<TokenId> all, closing;  // in random order; those with a quote or a closing bracket
+};
+
+Vocabulary make(std::string name, std::shared_ptr<const TokenTable> table) {
+  Vocabulary vocabulary{std::move(name), std::move(table), {}, {}};
+  if (vocabulary.table == nullptr) return vocabulary;
+  for (TokenId id = 0; id < vocabulary.table->vocab_size(); ++id) vocabulary.all.push_back(id);
+  std::shuffle(vocabulary.all.begin(), vocabulary.all.end(), std::mt19937(1));
+  for (const TokenId id : vocabulary.all) {
+    const std::string_view text = vocabulary.table->bytes(id);
+    if (text.find_first_of("\"}]") != text.npos) vocabulary.closing.push_back(id);
+  }
+  return vocabulary;
+}
+
+// A text under the mask, any token about as likely as another, but quotes and brackets more so: strings end.
+void sample(const std::shared_ptr<const CompiledGrammar>& compiled, const Vocabulary& vocabulary,
+            std::uint32_t seed, Times& times) {
   constexpr int kMaxTokens = 120;
   std::mt19937 random(seed);
-  const TokenTable& table = compiled->tokens();
-  std::vector<std::uint32_t> bits(table.mask_words());
+  std::vector<std::uint32_t> bits(vocabulary.table->mask_words());
   TokenConstraint constraint(compiled);
   for (int i = 0; i < kMaxTokens; ++i) {
     auto begin = std::chrono::steady_clock::now();
     const bool any = constraint.fill_mask(bits);
     times.mask_us.push_back(microseconds_since(begin));
     if (!any) return;
-    std::vector<TokenId> allowed, closing;
-    for (TokenId id = 0; id < table.vocab_size(); ++id) {
-      if ((bits[static_cast<std::size_t>(id) / 32] >> (id % 32) & 1) == 0) continue;
-      allowed.push_back(id);
-      const std::string_view text = table.bytes(id);
-      if (text.find_first_of("\"}]") != text.npos) closing.push_back(id);
-    }
-    const std::vector<TokenId>& from = !closing.empty() && random() % 6 == 0 ? closing : allowed;
-    const TokenId token = from[random() % from.size()];
-    if (table.is_stop(token)) return;
+    std::optional<TokenId> token;
+    if (random() % 6 == 0) token = choose(vocabulary.closing, bits, random);
+    if (!token) token = choose(vocabulary.all, bits, random);
+    if (vocabulary.table->is_stop(*token)) return;
     begin = std::chrono::steady_clock::now();
-    constraint.accept(token);
+    constraint.accept(*token);
     times.accept_us.push_back(microseconds_since(begin));
   }
 }
@@ -183,7 +209,7 @@ double quantile(std::vector<double>& values, double q) {
   return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
 }
 
-void measure(const Case& each, const std::shared_ptr<const TokenTable>& table) {
+void measure(const Case& each, const Vocabulary& vocabulary) {
   constexpr std::uint32_t kTexts = 60;
   auto begin = std::chrono::steady_clock::now();
   GrammarBuilder builder;
@@ -195,10 +221,10 @@ void measure(const Case& each, const std::shared_ptr<const TokenTable>& table) {
     return;
   }
   const double build_ms = microseconds_since(begin) / 1000;
-  const auto compiled = std::make_shared<const CompiledGrammar>(*built, table);
+  const auto compiled = std::make_shared<const CompiledGrammar>(*built, vocabulary.table);
   Times cold, warm;
-  for (std::uint32_t seed = 0; seed < kTexts; ++seed) sample(compiled, seed, cold);
-  for (std::uint32_t seed = 0; seed < kTexts; ++seed) sample(compiled, seed, warm);
+  for (std::uint32_t seed = 0; seed < kTexts; ++seed) sample(compiled, vocabulary, seed, cold);
+  for (std::uint32_t seed = 0; seed < kTexts; ++seed) sample(compiled, vocabulary, seed, warm);
   fmt::print("{:<20}{:>9}{:>10.2f}{:>10.2f}{:>11.2f}{:>9.1f}{:>9.1f}{:>9.1f}{:>11.2f}\n", each.name,
              (*built)->states().size(), build_ms, static_cast<double>(compiled->mask_bytes()) / 1e6,
              quantile(cold.mask_us, 1) / 1000, quantile(warm.mask_us, 0.5), quantile(warm.mask_us, 0.99),
@@ -214,18 +240,20 @@ int run(int argc, char** argv) {
 
   const ThreadPool pool(1);
   fmt::print("{}\n", bench::describe_machine(pool, "none"));
-  std::vector<std::pair<std::string, std::shared_ptr<const TokenTable>>> tables;
-  for (const std::string& path : paths) tables.emplace_back(path, read_vocabulary(path));
+  std::vector<Vocabulary> vocabularies;
+  for (const std::string& path : paths) vocabularies.push_back(make(path, read_vocabulary(path)));
   if (paths.empty()) {
     for (const std::size_t size : {32'000, 128'000})
-      tables.emplace_back("made-up vocabulary", make_vocabulary(size));
+      vocabularies.push_back(make("made-up vocabulary", make_vocabulary(size)));
   }
-  for (const auto& [name, table] : tables) {
-    if (table == nullptr) return 1;
-    fmt::print("\n{}: {} tokens, {} nodes\n", name, table->vocab_size(), table->num_nodes());
+  for (const Vocabulary& vocabulary : vocabularies) {
+    if (vocabulary.table == nullptr) return 1;
+    fmt::print("\n{}: {} tokens, {} nodes\n", vocabulary.name, vocabulary.table->vocab_size(),
+               vocabulary.table->num_nodes());
     fmt::print("{:<20}{:>9}{:>10}{:>10}{:>11}{:>9}{:>9}{:>9}{:>11}\n", "grammar", "states", "build ms",
                "masks MB", "cold ms max", "p50 us", "p99 us", "max us", "accept us");
-    for (const Case& each : kCases) measure(each, table);
+    for (const Case& each : kCases) measure(each, vocabulary);
+    std::fflush(stdout);
   }
   return 0;
 }
