@@ -6,7 +6,7 @@ RUN ./dev build release kvasir
 
 FROM debian:12-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends curl libfmt9 libhwy1 libpcre2-8-0 libspdlog1.10 libutf8proc2 libxxhash0 \
+ && apt-get install -y --no-install-recommends curl libfmt9 libhwy1 libpcre2-8-0 libprometheus-cpp-core1.0 libspdlog1.10 libutf8proc2 libxxhash0 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --create-home --shell /usr/sbin/nologin kvasir
 COPY --from=build /kvasir/build/release/apps/kvasir /usr/local/bin/kvasir

@@ -21,7 +21,7 @@ ALLOWED = {
     "kv": ["base"],
     "engine": ["base", "backend", "grammar", "kv", "model"],
     "api": ["base", "engine", "grammar", "tokenizer"],
-    "server": ["api", "base"],
+    "server": ["api", "base", "engine"],
 }
 
 # Kernels run on the thread that calls them: the parts of base and std that are about threads are not theirs.
