@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "bench/bench.h"
 #include "server/http_server.h"
+#include "server/metrics.h"
 #include "server/version.h"
 
 namespace kvasir {
@@ -43,6 +44,7 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   const SteadyClock clock;
   ServedModel served;
   std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<server::Metrics> metrics;
   std::unique_ptr<api::ApiService> service;
   Status outcome;
   // After what it refers to: its destructor cancels requests that were not finished.
@@ -61,8 +63,10 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
     }
     api::ApiService::Parts parts = served.parts(*engine, clock);
     parts.request_timeout = std::chrono::seconds(serve_options.request_timeout_seconds);
+    metrics = std::make_unique<server::Metrics>(served.facts.name);
+    parts.on_reply = [&](const api::RequestOutcome& reply) { metrics->on_finished(reply); };
     service = std::make_unique<api::ApiService>(std::move(parts));
-    server->set_service(*service);
+    server->set_service(*service, *metrics);
     const kv::KvCacheStats cache = engine->stats().cache;
     spdlog::info("KV cache: {} MiB for {} tokens", cache.bytes_budget >> 20,
                  cache.blocks_total * engine_config.block_size);

@@ -18,7 +18,7 @@ Result<std::unique_ptr<LocalServer>> LocalServer::start(const ModelOptions& mode
   server::HttpConfig http_config;
   http_config.port = 0;
   KVASIR_ASSIGN_OR_RETURN(local->server_, server::HttpServer::listen(http_config));
-  local->server_->set_service(*local->service_);
+  local->server_->set_service(*local->service_, local->metrics_);
   local->thread_ = std::thread([server = local->server_.get()] { server->run(); });
   return local;
 }

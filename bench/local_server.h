@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "server/http_server.h"
+#include "server/metrics.h"
 
 namespace kvasir::bench {
 
@@ -39,6 +40,7 @@ class LocalServer {
   SteadyClock clock_;
   ServedModel served_;
   std::unique_ptr<engine::Engine> engine_;
+  server::Metrics metrics_{"bench"};
   std::unique_ptr<api::ApiService> service_;
   std::unique_ptr<server::HttpServer> server_;
   std::thread thread_;

@@ -40,7 +40,8 @@ ApiService::ApiService(Parts parts)
     : model_(std::move(parts.model)),
       environment_{parts.tokenizer,  parts.engine,
                    parts.clock,      model_,
-                   make_token_table(parts.tokenizer, model_), parts.request_timeout},
+                   make_token_table(parts.tokenizer, model_), parts.request_timeout,
+                   std::move(parts.on_reply)},
       encoder_(parts.tokenizer, parts.templates),
       created_(unix_seconds()) {}
 
@@ -143,7 +144,9 @@ ApiService::Started ApiService::start_chat(Route route, const ordered_json& body
   auto& request = std::get<ChatRequest>(parsed);
   GenerationSpec& spec = request.spec;
   spec.cache_salt = joined(caller, spec.cache_salt);
+  const TimePoint begin = environment_.clock.now();
   auto encoded = encoder_.encode(request.conversation, memory_, spec.cache_salt);
+  spec.encode_ms = elapsed_ms(begin, environment_.clock.now());
   if (!encoded.ok()) return Refusal{encoded.status(), "messages"};
   spec.prompts = {std::move(encoded->ids)};
   auto started = Generation::start(environment_, std::move(spec), notify);

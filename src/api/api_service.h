@@ -40,7 +40,8 @@ class ApiService {
     engine::Engine& engine;
     const Clock& clock;
     ModelFacts model;
-    std::chrono::milliseconds request_timeout{0};  // 0: none
+    std::chrono::milliseconds request_timeout{0};            // 0: none
+    std::function<void(const RequestOutcome&)> on_reply = {};  // hears of each reply that has ended; any thread
   };
   explicit ApiService(Parts parts);
   ~ApiService();
@@ -55,7 +56,7 @@ class ApiService {
   // A generation for the terminal.
   std::variant<std::unique_ptr<Generation>, Refusal> generate(GenerationSpec spec, std::function<void()> notify);
 
-  const ModelFacts& model() const { return model_; }
+  engine::EngineStats engine_stats() const { return environment_.engine.stats(); }
 
  private:
   using Started = std::variant<nlohmann::ordered_json, Refusal, std::unique_ptr<Call>>;

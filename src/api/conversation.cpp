@@ -117,7 +117,7 @@ void read_tools(FieldReader& reader, const char* key, Conversation& conversation
   for (std::size_t i = 0; i < tools->size(); ++i) {
     const ordered_json& tool = (*tools)[i];
     const std::string what = fmt::format("{}[{}]", key, i);
-    if (!tool.is_object() || tool.value("type", ordered_json()) != "function") {
+    if (!tool.is_object() || member(tool, "type") != "function") {
       return reader.refuse(what, "only tools of type function are supported");
     }
     const auto function = tool.find("function");

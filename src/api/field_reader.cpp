@@ -19,6 +19,12 @@ std::string show(const ordered_json& value) {
   return value.dump();
 }
 
+ordered_json member(const ordered_json& value, const char* key, ordered_json otherwise) {
+  if (!value.is_object()) return otherwise;
+  const auto found = value.find(key);
+  return found == value.end() ? std::move(otherwise) : *found;
+}
+
 FieldReader::FieldReader(const ordered_json& object, std::string path) : object_(object), path_(std::move(path)) {}
 
 bool FieldReader::has(const char* key) const {

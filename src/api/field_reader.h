@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -61,6 +61,10 @@ class FieldReader {
   std::vector<std::string_view> known_;
   std::optional<Refusal> refusal_;
 };
+
+// The value's member `key`; `otherwise` when it has none, or is no object.
+nlohmann::ordered_json member(const nlohmann::ordered_json& value, const char* key,
+                              nlohmann::ordered_json otherwise = nullptr);
 
 // The value as text for a message, cut short.
 std::string show(const nlohmann::ordered_json& value);

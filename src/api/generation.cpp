@@ -33,6 +33,8 @@ Generation::Generation(const Environment& environment, GenerationSpec spec)
 
 Generation::~Generation() {
   if (has_ended() && status_.ok()) return;
+  // Nobody waits for it any more.
+  if (status_.ok()) report_open(RequestOutcome::Reason::kAbort);
   for (const engine::RequestId id : ids_) environment_.engine.cancel(id);
 }
 
@@ -69,7 +71,7 @@ std::optional<Refusal> Generation::submit(const std::function<void()>& notify) {
       notify();
     });
     if (!id.ok()) {
-      fail(id.status());
+      status_ = id.status();
       const bool is_prompt = id.status().code() == StatusCode::kInvalidArgument;
       return Refusal{id.status(), is_prompt ? "prompt" : ""};
     }
@@ -90,7 +92,7 @@ std::optional<Refusal> Generation::encode(const Prompt& prompt, PromptReport& re
     const bool is_whole = text != nullptr && !spec_.truncate_prompt_tokens;
     report.text = is_whole ? *text : tokenizer.decode(report.ids, {spec_.skip_special_tokens});
   }
-  report.tokenize_ms = elapsed_ms(begin, environment_.clock.now());
+  report.tokenize_ms = spec_.encode_ms + elapsed_ms(begin, environment_.clock.now());
   return std::nullopt;
 }
 
@@ -138,6 +140,7 @@ std::optional<Generation::Delta> Generation::next() {
     choice.text += text;
     if (choice.has_ended) {
       if (event.sample == 0) prompt.timings = choice.timings;
+      report(choice, choice.is_cut ? RequestOutcome::Reason::kLength : RequestOutcome::Reason::kStop);
       if (--num_open_ == 0) {
         end_ = environment_.clock.now();
         keep_best();
@@ -207,6 +210,19 @@ void Generation::keep_best() {
 void Generation::fail(Status status) {
   status_ = std::move(status);
   end_ = environment_.clock.now();
+  const bool is_shutdown = status_.code() == StatusCode::kUnavailable;
+  report_open(is_shutdown ? RequestOutcome::Reason::kAbort : RequestOutcome::Reason::kError);
+}
+
+void Generation::report_open(RequestOutcome::Reason reason) const {
+  for (const Choice& choice : choices_) {
+    if (!choice.has_ended) report(choice, reason);
+  }
+}
+
+void Generation::report(const Choice& choice, RequestOutcome::Reason reason) const {
+  if (!environment_.on_reply) return;
+  environment_.on_reply({reason, static_cast<int>(choice.ids.size()), elapsed(), choice.timings});
 }
 
 Usage Generation::usage() const {

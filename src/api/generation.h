@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "api/generation_spec.h"
+#include "api/request_outcome.h"
 #include "api/stop_text.h"
 #include "base/channel.h"
 #include "base/clock.h"
@@ -31,6 +32,7 @@ struct Environment {
   const ModelFacts& model;
   std::shared_ptr<const grammar::TokenTable> token_table;  // shared with the constraints
   std::chrono::milliseconds request_timeout{0};            // 0: none
+  std::function<void(const RequestOutcome&)> on_reply;     // hears of each choice that has ended; may be empty
 };
 
 // Of one prompt.
@@ -118,6 +120,8 @@ class Generation {
   void on_end(Choice& choice, const engine::TokenEvent& event, std::string& text);
   void keep_best();
   void fail(Status status);
+  void report(const Choice& choice, RequestOutcome::Reason reason) const;
+  void report_open(RequestOutcome::Reason reason) const;
 
   const Environment environment_;
   const GenerationSpec spec_;

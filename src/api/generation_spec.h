@@ -28,6 +28,7 @@ struct RequestLimits {
 
 struct GenerationSpec {
   std::vector<Prompt> prompts;
+  double encode_ms = 0;  // that a prompt of tokens has taken to be made
   bool add_special_tokens = true;              // to prompts that are text
   std::optional<int> truncate_prompt_tokens;   // only the last so many
   int num_samples = 1;                         // choices for each prompt

@@ -26,11 +26,11 @@ class MessageTranslator {
   }
 
   void message(const ordered_json& message, const std::string& what) {
-    const ordered_json role = message.is_object() ? message.value("role", ordered_json()) : ordered_json();
+    const ordered_json role = message.is_object() ? member(message, "role") : ordered_json();
     if (role != "user" && role != "assistant") {
       return reader_.refuse(what, fmt::format("expected role 'user' or 'assistant', got {}", show(role)));
     }
-    const ordered_json content = message.value("content", ordered_json());
+    const ordered_json content = member(message, "content");
     if (content.is_string()) {
       out_.push_back({{"role", role}, {"content", content}});
       return;
@@ -52,13 +52,13 @@ class MessageTranslator {
     if (type == "text") {
       texts.push_back(block);
     } else if (type == "tool_use" && role == "assistant") {
-      calls.push_back({{"id", block.value("id", ordered_json(""))},
+      calls.push_back({{"id", member(block, "id", ordered_json(""))},
                        {"type", "function"},
-                       {"function", {{"name", block.value("name", ordered_json())}, {"arguments", block.value("input", ordered_json::object())}}}});
+                       {"function", {{"name", member(block, "name")}, {"arguments", member(block, "input", ordered_json::object())}}}});
     } else if (type == "tool_result" && role == "user") {
       out_.push_back({{"role", "tool"},
-                      {"tool_call_id", block.value("tool_use_id", ordered_json(""))},
-                      {"content", block.value("content", ordered_json(""))}});
+                      {"tool_call_id", member(block, "tool_use_id", ordered_json(""))},
+                      {"content", member(block, "content", ordered_json(""))}});
     } else if (type != "thinking" && type != "redacted_thinking") {
       // What a model thought in earlier turns is not part of the next prompt.
       reader_.refuse(what, fmt::format("expected blocks of type text, tool_use or tool_result, got '{}'", type.substr(0, 40)));
@@ -81,9 +81,9 @@ ordered_json translate_tools(FieldReader& reader) {
         reader.refuse("tools", fmt::format("only tools of the client's own are supported, got {}", type.empty() ? show(tool) : type));
         return ordered_json::object();
       }
-      ordered_json function = {{"name", tool.value("name", ordered_json())}};
+      ordered_json function = {{"name", member(tool, "name")}};
       if (tool.contains("description")) function["description"] = tool["description"];
-      function["parameters"] = tool.value("input_schema", ordered_json::object());
+      function["parameters"] = member(tool, "input_schema", ordered_json::object());
       out["tools"].push_back({{"type", "function"}, {"function", std::move(function)}});
     }
   }
@@ -91,13 +91,13 @@ ordered_json translate_tools(FieldReader& reader) {
   if (choice == nullptr) return out;
   const std::string type = type_of(*choice);
   if (type == "tool") {
-    out["tool_choice"] = {{"type", "function"}, {"function", {{"name", choice->value("name", ordered_json())}}}};
+    out["tool_choice"] = {{"type", "function"}, {"function", {{"name", member(*choice, "name")}}}};
   } else if (type == "auto" || type == "any" || type == "none") {
     out["tool_choice"] = type == "any" ? "required" : type;
   } else {
     reader.refuse("tool_choice", "expected type 'auto', 'any', 'tool' or 'none'");
   }
-  out["parallel_tool_calls"] = choice->value("disable_parallel_tool_use", ordered_json(false)) != true;
+  out["parallel_tool_calls"] = member(*choice, "disable_parallel_tool_use", ordered_json(false)) != true;
   return out;
 }
 

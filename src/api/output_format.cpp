@@ -88,7 +88,7 @@ void read_type(FieldReader& reader, FormatReader& formats) {
   const ordered_json* value = reader.take(kKey);
   if (value == nullptr) return;
   if (!value->is_object()) return reader.refuse(kKey, fmt::format("expected an object, got {}", show(*value)));
-  const ordered_json type = value->value("type", ordered_json());
+  const ordered_json type = member(*value, "type");
   if (type == "text") return;
   if (type == "json_object") {
     // llama.cpp lets a schema stand beside the type.
@@ -98,7 +98,7 @@ void read_type(FieldReader& reader, FormatReader& formats) {
   if (type != "json_schema") {
     return reader.refuse(kKey, fmt::format("expected type 'text', 'json_object' or 'json_schema', got {}", show(type)));
   }
-  const ordered_json wrapped = value->value("json_schema", ordered_json());
+  const ordered_json wrapped = member(*value, "json_schema");
   if (!wrapped.is_object() || !wrapped.contains("schema")) return reader.refuse(kKey, "json_schema.schema is required");
   formats.schema(kKey, &wrapped["schema"]);
 }

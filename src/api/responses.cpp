@@ -17,15 +17,15 @@ class ItemTranslator {
 
   void item(const ordered_json& item, const std::string& what) {
     if (!item.is_object()) return reader_.refuse(what, fmt::format("expected an object, got {}", show(item)));
-    const ordered_json type = item.value("type", ordered_json("message"));
+    const ordered_json type = member(item, "type", ordered_json("message"));
     if (type == "message") {
-      out_.push_back({{"role", item.value("role", ordered_json())}, {"content", item.value("content", ordered_json())}});
+      out_.push_back({{"role", member(item, "role")}, {"content", member(item, "content")}});
     } else if (type == "function_call") {
       add_call(item);
     } else if (type == "function_call_output") {
       out_.push_back({{"role", "tool"},
-                      {"tool_call_id", item.value("call_id", ordered_json(""))},
-                      {"content", item.value("output", ordered_json(""))}});
+                      {"tool_call_id", member(item, "call_id", ordered_json(""))},
+                      {"content", member(item, "output", ordered_json(""))}});
     } else if (type != "reasoning") {
       // What a model thought in earlier turns is not part of the next prompt.
       reader_.refuse(what, fmt::format("expected type message, function_call or function_call_output, got {}", show(type)));
@@ -35,12 +35,12 @@ class ItemTranslator {
  private:
   // Calls in a row, and the text before them, are one message.
   void add_call(const ordered_json& item) {
-    const bool goes_on = !out_.empty() && out_.back().value("role", ordered_json()) == "assistant";
+    const bool goes_on = !out_.empty() && member(out_.back(), "role") == "assistant";
     if (!goes_on) out_.push_back({{"role", "assistant"}});
-    out_.back()["tool_calls"].push_back({{"id", item.value("call_id", ordered_json(""))},
+    out_.back()["tool_calls"].push_back({{"id", member(item, "call_id", ordered_json(""))},
                                          {"type", "function"},
-                                         {"function", {{"name", item.value("name", ordered_json())},
-                                                       {"arguments", item.value("arguments", ordered_json(""))}}}});
+                                         {"function", {{"name", member(item, "name")},
+                                                       {"arguments", member(item, "arguments", ordered_json(""))}}}});
   }
 
   FieldReader& reader_;
@@ -56,7 +56,7 @@ ordered_json translate_tools(FieldReader& reader, const ordered_json* tools) {
     return nullptr;
   }
   for (const ordered_json& tool : *tools) {
-    const ordered_json type = tool.is_object() ? tool.value("type", ordered_json()) : ordered_json();
+    const ordered_json type = tool.is_object() ? member(tool, "type") : ordered_json();
     ordered_json function = tool;
     if (tool.is_object()) function.erase("type");
     out.push_back({{"type", type}, {"function", std::move(function)}});
@@ -73,7 +73,7 @@ void read_text_options(FieldReader& reader, OutputFormat& format) {
   if (const ordered_json* wanted = nested.take("format")) {
     ordered_json translated = {{"response_format", *wanted}};
     ordered_json& out = translated["response_format"];
-    if (out.is_object() && out.value("type", ordered_json()) == "json_schema") out = {{"type", "json_schema"}, {"json_schema", *wanted}};
+    if (out.is_object() && member(out, "type") == "json_schema") out = {{"type", "json_schema"}, {"json_schema", *wanted}};
     FieldReader format_reader(translated, "text.format as ");
     read_response_format(format_reader, format);
     nested.refuse(format_reader);

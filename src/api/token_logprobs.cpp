@@ -41,7 +41,8 @@ std::size_t num_characters(std::string_view bytes) {
 void CompletionLogprobs::add_token(TokenId id, const engine::TokenLogprobs* logprobs) {
   tokens_.emplace_back(id, logprobs == nullptr ? std::nullopt : std::optional(*logprobs));
   offsets_.push_back(offset_);
-  offset_ += num_characters(tokenizer_.token_bytes(id));
+  // Special tokens are not in the text.
+  if (!tokenizer_.is_special(id)) offset_ += num_characters(tokenizer_.token_bytes(id));
 }
 
 void CompletionLogprobs::add_prompt(std::span<const TokenId> ids, std::span<const engine::TokenLogprobs> logprobs) {
@@ -56,10 +57,7 @@ void CompletionLogprobs::add(std::span<const engine::TokenLogprobs> logprobs) {
 }
 
 ordered_json CompletionLogprobs::take() {
-  ordered_json json;
-  ordered_json& texts = json["tokens"] = ordered_json::array();
-  ordered_json& values = json["token_logprobs"] = ordered_json::array();
-  ordered_json& tops = json["top_logprobs"] = ordered_json::array();
+  ordered_json texts = ordered_json::array(), values = ordered_json::array(), tops = ordered_json::array();
   for (const auto& [id, logprobs] : tokens_) {
     texts.push_back(text_of(tokenizer_, id));
     values.push_back(logprobs ? ordered_json(finite(logprobs->logprob)) : ordered_json());
@@ -73,8 +71,11 @@ ordered_json CompletionLogprobs::take() {
     top[text_of(tokenizer_, id)] = finite(logprobs->logprob);
     tops.push_back(std::move(top));
   }
+  ordered_json json;
+  json["tokens"] = std::move(texts);
+  json["token_logprobs"] = std::move(values);
+  json["top_logprobs"] = num_top_ == 0 ? ordered_json() : std::move(tops);
   json["text_offset"] = offsets_;
-  if (num_top_ == 0) json["top_logprobs"] = ordered_json();
   tokens_.clear();
   offsets_.clear();
   return json;

@@ -32,10 +32,10 @@ ToolUse read_tool_choice(FieldReader& reader, const ordered_json& tools, ToolFor
   } else if (*choice == "required") {
     if (use.names.empty()) reader.refuse("tool_choice", "'required' needs tools");
     use.choice = ToolChoice::kRequired;
-  } else if (choice->is_object() && choice->value("type", ordered_json()) == "function") {
+  } else if (choice->is_object() && member(*choice, "type") == "function") {
     // The chat API has the name inside `function`, the responses API beside the type.
-    const ordered_json function = choice->value("function", *choice);
-    const ordered_json name = function.is_object() ? function.value("name", ordered_json()) : ordered_json();
+    const ordered_json function = member(*choice, "function", *choice);
+    const ordered_json name = function.is_object() ? member(function, "name") : ordered_json();
     if (!name.is_string() || std::find(use.names.begin(), use.names.end(), name.get<std::string>()) == use.names.end()) {
       reader.refuse("tool_choice", fmt::format("there is no tool {}", show(name)));
       return use;
@@ -57,7 +57,7 @@ std::variant<OutputFormat, Refusal> tool_grammar(const ToolUse& use, const order
   for (const ordered_json& tool : tools) {
     const std::string name = name_of(tool);
     if (std::find(use.names.begin(), use.names.end(), name) == use.names.end()) continue;
-    const ordered_json schema = tool.at("function").value("parameters", ordered_json());
+    const ordered_json schema = member(tool.at("function"), "parameters");
     grammar::Expr arguments = grammar::add_json_object(builder);
     if (!schema.is_null() && !schema.empty()) {
       auto added = grammar::add_json_schema(builder, schema);

@@ -14,6 +14,7 @@
 #include "api/refusal.h"
 #include "api/report.h"
 #include "server/event_stream.h"
+#include "server/openapi.h"
 #include "server/version.h"
 
 namespace kvasir::server {
@@ -159,16 +160,11 @@ asio::awaitable<bool> Connection::answer(const Request& request) {
     if (denial->http_status == 401) response.set(http::field::www_authenticate, "Bearer");
     co_return co_await write(request, std::move(response));
   }
+  if (auto own = answer_own(route->route)) {
+    co_return co_await write(request, reply(own->status, std::move(own->body), own->content_type));
+  }
   api::ApiService* const service = state_.service;
-  if (route->route == api::Route::kHealthLive || route->route == api::Route::kVersion) {
-    api::HttpReply own = answer_own(*route);
-    co_return co_await write(request, reply(own.status, std::move(own.body)));
-  }
   if (service == nullptr) co_return co_await write(request, failed(503, "the model is being loaded"));
-  if (route->route == api::Route::kHealth) {
-    if (state_.is_draining) co_return co_await write(request, failed(503, "the server is shutting down"));
-    co_return co_await write(request, reply(200, R"({"status":"ok"})"));
-  }
   const auto wake = std::make_shared<Wake>(stream_.get_executor());
   auto outcome = service->handle(*route, parameter, request.body(), state_.access.caller(key_in(request)),
                                  [wake] { wake->notify(); });
@@ -181,10 +177,27 @@ asio::awaitable<bool> Connection::answer(const Request& request) {
   co_return co_await finish(request, std::move(call), wake);
 }
 
-// The routes that ask nothing of the model.
-api::HttpReply Connection::answer_own(const api::RouteInfo& route) const {
-  if (route.route == api::Route::kVersion) return {200, fmt::format(R"({{"version":"{}"}})", kVersion)};
-  return {200, R"({"status":"ok"})"};
+// The routes that are the server's own.
+std::optional<api::HttpReply> Connection::answer_own(api::Route route) const {
+  constexpr char kIsWell[] = R"({"status":"ok"})";
+  const api::ApiService* const service = state_.service;
+  switch (route) {
+    case api::Route::kHealthLive:
+      return api::HttpReply{200, kIsWell};
+    case api::Route::kVersion:
+      return api::HttpReply{200, fmt::format(R"({{"version":"{}"}})", kVersion)};
+    case api::Route::kOpenApi:
+      return api::HttpReply{200, std::string(openapi_document())};
+    case api::Route::kHealth:
+      if (service == nullptr) return std::nullopt;
+      if (!state_.is_draining) return api::HttpReply{200, kIsWell};
+      return api::HttpReply{503, api::error_body(api::ErrorStyle::kOpenAi, 503, "the server is shutting down")};
+    case api::Route::kMetrics:
+      if (service == nullptr) return std::nullopt;
+      return api::HttpReply{200, state_.metrics.load()->scrape(service->engine_stats()), Metrics::kContentType};
+    default:
+      return std::nullopt;
+  }
 }
 
 // Waits for the whole of a call that does not stream.

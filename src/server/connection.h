@@ -20,6 +20,7 @@
 #include "api/routes.h"
 #include "server/access.h"
 #include "server/http_config.h"
+#include "server/metrics.h"
 
 namespace kvasir::server {
 
@@ -27,7 +28,8 @@ namespace kvasir::server {
 struct ServerState {
   const HttpConfig config;
   const AccessControl access{config};
-  std::atomic<api::ApiService*> service{nullptr};  // null while the model is being loaded
+  std::atomic<const Metrics*> metrics{nullptr};
+  std::atomic<api::ApiService*> service{nullptr};  // null while the model is being loaded; set after metrics
   std::atomic<bool> is_draining{false};
 };
 
@@ -57,7 +59,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                                       std::shared_ptr<Wake> wake);
   boost::asio::awaitable<void> watch(std::shared_ptr<Wake> wake);
   boost::asio::awaitable<bool> write(const Request& request, Response response);
-  api::HttpReply answer_own(const api::RouteInfo& route) const;
+  std::optional<api::HttpReply> answer_own(api::Route route) const;
   std::string common_headers(const Request& request) const;
 
   boost::beast::tcp_stream stream_;

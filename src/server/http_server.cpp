@@ -79,7 +79,8 @@ int HttpServer::port() const {
   return impl_->acceptor.local_endpoint(ignored).port();
 }
 
-void HttpServer::set_service(api::ApiService& service) {
+void HttpServer::set_service(api::ApiService& service, const Metrics& metrics) {
+  impl_->state.metrics = &metrics;
   impl_->state.service = &service;
 }
 

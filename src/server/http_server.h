@@ -19,6 +19,8 @@ class ApiService;
 
 namespace kvasir::server {
 
+class Metrics;
+
 class HttpServer {
  public:
   // Binds and listens. Errors: kIo, kInvalidArgument with the address and the reason.
@@ -27,8 +29,9 @@ class HttpServer {
 
   int port() const;
 
-  // From now on requests are served by `service`, which must outlive run(). Any thread.
-  void set_service(api::ApiService& service);
+  // From now on requests are served by `service`, and `metrics` says how; both must outlive run(). Any
+  // thread.
+  void set_service(api::ApiService& service, const Metrics& metrics);
 
   // Serves until it has drained.
   void run();
