@@ -52,6 +52,7 @@ Result<kv::KvCacheConfig> size_cache(const EngineConfig& config, std::size_t blo
   cache.max_entries = config.max_entries;
   cache.max_age = config.max_age;
   cache.block_bytes = block_bytes;
+  cache.seed = std::random_device{}();
   cache.logits_bytes = vocab_size * sizeof(float);
 
   const std::size_t bytes_per_block = block_bytes + kv::KvCache::metadata_bytes_per_block(cache);
@@ -280,11 +281,11 @@ void Engine::Impl::serve() {
 }
 
 void Engine::Impl::handle(Message message) {
-  const Waiting before = waiting();
   if (auto* submit = std::get_if<Submit>(&message)) {
     for (auto& sequence : submit->sequences) scheduler.add(std::move(sequence));
     return;  // counted as queued before and after
   }
+  const Waiting before = waiting();
   if (auto* cancel = std::get_if<Cancel>(&message)) scheduler.cancel(cancel->id, cancel->sample);
   if (auto* clear = std::get_if<Clear>(&message)) {
     const kv::KvCache::Cleared cleared = cache.clear();

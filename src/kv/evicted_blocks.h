@@ -10,7 +10,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <random>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -21,8 +20,9 @@ namespace kvasir::kv {
 
 class EvictedBlocks {
  public:
-  explicit EvictedBlocks(int num_blocks)
-      : slots_(std::bit_ceil(static_cast<std::size_t>(num_blocks)), kFree) {}
+  // With a seed that clients cannot know, nobody can prepare a prompt with the hash of another salt's block.
+  EvictedBlocks(int num_blocks, std::uint64_t seed)
+      : seed_(seed), slots_(std::bit_ceil(static_cast<std::size_t>(num_blocks)), kFree) {}
 
   // Up to two slots for each.
   static constexpr std::size_t bytes_per_block() { return 2 * sizeof(std::uint64_t); }
@@ -55,8 +55,7 @@ class EvictedBlocks {
   static constexpr std::uint64_t kFree = 0;
   std::uint64_t& slot(std::uint64_t hash) { return slots_[hash & (slots_.size() - 1)]; }
 
-  const std::uint64_t seed_ =
-      std::random_device{}();  // so that nobody can prepare a prompt with a certain hash
+  const std::uint64_t seed_;
   std::vector<std::uint64_t> slots_;
 };
 

@@ -50,7 +50,7 @@ KvCache::Impl::Impl(const KvCacheConfig& config, const Clock& clock)
       tree(pool, config.block_size),
       entries(tree, config.num_blocks, num_entries_at_most(config), config.max_logits, config.logits_bytes),
       namespaces(tree, config.num_blocks * kNamespaceBytesPerBlock),
-      evicted(config.num_blocks),
+      evicted(config.num_blocks, config.seed),
       hashes(config.num_blocks) {
   subtree.reserve(config.num_blocks);
 }

@@ -43,6 +43,7 @@ struct KvCacheConfig {
   std::size_t logits_bytes = 0;                  // of one entry's last logits
   int max_logits = 0;                            // how many entries keep their logits
   std::size_t block_bytes = 0;                   // of one block and what its owner keeps with it; for stats
+  std::uint64_t seed = 0;  // of EvictedBlocks; to be drawn where clients are not trusted
 };
 
 struct KvCacheStats {
