@@ -21,6 +21,11 @@ std::span<const float> as_floats(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
+// A request's prompt waits once, whatever the number of its samples.
+int prompt_tokens_of_request(const Sequence& sequence) {
+  return sequence.sample == 0 ? sequence.num_prompt_tokens : 0;
+}
+
 bool has_computed_prompt(const Sequence& sequence) {
   return sequence.state == SequenceState::kRunning &&
          sequence.num_computed_tokens >= sequence.num_prompt_tokens;
@@ -48,7 +53,19 @@ void Scheduler::enqueue(Queue& queue, std::unique_ptr<Sequence> sequence) {
 
 void Scheduler::add(std::unique_ptr<Sequence> sequence) {
   KVASIR_CHECK(sequence->num_prompt_tokens > 0 && sequence->max_tokens >= sequence->num_prompt_tokens);
+  next_deadline_ = std::min(next_deadline_, sequence->request().deadline.value_or(TimePoint::max()));
+  wait(std::move(sequence));
+}
+
+void Scheduler::wait(std::unique_ptr<Sequence> sequence) {
+  num_waiting_tokens_ += prompt_tokens_of_request(*sequence);
   enqueue(waiting_, std::move(sequence));
+}
+
+// Leaves a null pointer in the queue.
+std::unique_ptr<Sequence> Scheduler::take_waiting(std::unique_ptr<Sequence>& sequence) {
+  num_waiting_tokens_ -= prompt_tokens_of_request(*sequence);
+  return std::move(sequence);
 }
 
 void Scheduler::cancel(RequestId id, std::optional<int> sample) {
@@ -69,12 +86,6 @@ void Scheduler::end_all(FinishReason reason, const Status& status) {
   put_away_finished();
 }
 
-std::int64_t Scheduler::num_waiting_tokens() const {
-  std::int64_t num_tokens = 0;
-  for (const auto& sequence : waiting_) num_tokens += sequence->sample == 0 ? sequence->num_prompt_tokens : 0;
-  return num_tokens;
-}
-
 const Batch& Scheduler::schedule() {
   batch_.slices.clear();
   batch_.sequences.clear();
@@ -89,14 +100,19 @@ const Batch& Scheduler::schedule() {
 
 void Scheduler::end_overdue() {
   const TimePoint now = clock_.now();
+  if (now < next_deadline_) return;
+  next_deadline_ = TimePoint::max();
   for (auto* queue : {&waiting_, &running_}) {
     for (const auto& sequence : *queue) {
-      const std::optional<TimePoint>& deadline = sequence->request().deadline;
-      if (!deadline || now < *deadline) continue;
+      const TimePoint deadline = sequence->request().deadline.value_or(TimePoint::max());
+      if (now < deadline) {
+        next_deadline_ = std::min(next_deadline_, deadline);
+        continue;
+      }
       finish(*sequence, FinishReason::kError,
              error(StatusCode::kDeadlineExceeded, "the request's time was up after {:.0f} ms, with {} tokens",
                    elapsed_ms(sequence->shared->submitted_at, now),
-                   sequence->num_tokens() - sequence->num_prompt_tokens));
+                   std::max(0, sequence->num_tokens() - sequence->num_prompt_tokens)));
     }
   }
   put_away_finished();
@@ -123,7 +139,7 @@ void Scheduler::preempt(std::unique_ptr<Sequence> sequence) {
   sequence->state = SequenceState::kWaiting;
   ++sequence->timings.num_preemptions;
   ++stats_.preemptions;
-  enqueue(waiting_, std::move(sequence));
+  wait(std::move(sequence));
 }
 
 bool Scheduler::has_room_to_run() const {
@@ -141,7 +157,7 @@ void Scheduler::admit_waiting() {
       break;
     }
     Sequence& admitted = *sequence;
-    enqueue(running_, std::move(sequence));
+    enqueue(running_, take_waiting(sequence));
     if (admitted.follows_sample()) {
       on_prompt_logits(admitted, admitted.shared->prompt_logits);
     } else if (admitted.num_pending_tokens() == 0) {
@@ -187,6 +203,7 @@ bool Scheduler::waits_for_leader(Sequence& sequence) {
 // room now.
 bool Scheduler::admit(Sequence& sequence) {
   const TimePoint begin = clock_.now();
+  if (sequence.tokens.empty()) sequence.tokens = sequence.request().prompt;
   if (!find_blocks(sequence)) return false;
   sequence.blocks->reserve_table(round_up(sequence.max_tokens, config_.block_size) / config_.block_size);
   sequence.tokens.reserve(sequence.max_tokens);
@@ -321,6 +338,9 @@ void Scheduler::check_integrity() const {
   const auto check_order = [](const Queue& queue) {
     for (std::size_t i = 1; i < queue.size(); ++i) KVASIR_CHECK(comes_before(*queue[i - 1], *queue[i]));
   };
+  std::int64_t num_waiting_tokens = 0;
+  for (const auto& sequence : waiting_) num_waiting_tokens += prompt_tokens_of_request(*sequence);
+  KVASIR_CHECK(num_waiting_tokens == num_waiting_tokens_);
   check_order(waiting_);
   check_order(running_);
   for (const auto& sequence : waiting_) {

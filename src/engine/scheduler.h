@@ -97,7 +97,7 @@ class Scheduler {
   bool idle() const { return waiting_.empty() && running_.empty(); }
   int num_waiting() const { return static_cast<int>(waiting_.size()); }
   int num_running() const { return static_cast<int>(running_.size()); }
-  std::int64_t num_waiting_tokens() const;  // of the prompts; O(num_waiting())
+  std::int64_t num_waiting_tokens() const { return num_waiting_tokens_; }  // of the requests' prompts
   const SchedulerStats& stats() const { return stats_; }
 
   // Invariants of states, queues and block tables; aborts on a violation. Does not check the cache.
@@ -108,6 +108,8 @@ class Scheduler {
 
   // Admission (scheduler.cpp).
   static void enqueue(Queue& queue, std::unique_ptr<Sequence> sequence);
+  void wait(std::unique_ptr<Sequence> sequence);
+  std::unique_ptr<Sequence> take_waiting(std::unique_ptr<Sequence>& sequence);
   void end_overdue();
   void reserve_running();
   bool has_room_to_run() const;
@@ -143,6 +145,8 @@ class Scheduler {
   Queue waiting_;  // both with the most urgent first
   Queue running_;
   Queue finished_;  // until their last events are sent
+  std::int64_t num_waiting_tokens_ = 0;
+  TimePoint next_deadline_ = TimePoint::max();  // none is earlier
   std::vector<std::pair<Sequence*, TokenEvent>> events_;
   Batch batch_;
   int budget_ = 0;         // tokens left in the step

@@ -123,7 +123,7 @@ void Scheduler::admit_samples(const Sequence& first) {
     if (sample->shared != first.shared) continue;
     if (!has_room_to_run() || !admit(*sample)) break;
     Sequence& admitted = *sample;
-    enqueue(running_, std::move(sample));
+    enqueue(running_, take_waiting(sample));
     on_prompt_logits(admitted, admitted.shared->prompt_logits);
   }
   std::erase(waiting_, nullptr);
@@ -220,12 +220,15 @@ void Scheduler::finish(Sequence& sequence, FinishReason reason, Status status,
 }
 
 void Scheduler::put_away_finished() {
-  for (auto* queue : {&waiting_, &running_}) {
-    for (auto& sequence : *queue) {
-      if (sequence->state == SequenceState::kFinished) finished_.push_back(std::move(sequence));
-    }
-    std::erase(*queue, nullptr);
+  const auto is_finished = [](const auto& s) { return s->state == SequenceState::kFinished; };
+  for (auto& sequence : waiting_) {
+    if (is_finished(sequence)) finished_.push_back(take_waiting(sequence));
   }
+  for (auto& sequence : running_) {
+    if (is_finished(sequence)) finished_.push_back(std::move(sequence));
+  }
+  std::erase(waiting_, nullptr);
+  std::erase(running_, nullptr);
 }
 
 void Scheduler::send_events() {

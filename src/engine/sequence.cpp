@@ -7,7 +7,7 @@ namespace kvasir::engine {
 
 std::vector<std::unique_ptr<Sequence>> make_sequences(RequestId id, Request request, EventSink sink,
                                                       std::uint64_t seed, int max_tokens, TimePoint now) {
-  std::vector<TokenId> prompt = std::move(request.prompt);
+  const auto num_prompt_tokens = static_cast<int>(request.prompt.size());
   ConstraintPtr constraint = std::move(request.constraint);
   const int num_samples = request.num_samples;
   const bool reads_prompt = request.num_prompt_logprobs || request.wants_embedding;
@@ -23,15 +23,16 @@ std::vector<std::unique_ptr<Sequence>> make_sequences(RequestId id, Request requ
     auto sequence = std::make_unique<Sequence>();
     sequence->shared = shared;
     sequence->sample = sample;
-    const bool is_last = sample == num_samples - 1;
-    sequence->tokens = is_last ? std::move(prompt) : prompt;
-    sequence->constraint = is_last ? std::move(constraint) : constraint;
-    sequence->num_prompt_tokens = sequence->num_tokens();
+    if (sample == 0) {
+      sequence->tokens = num_samples == 1 ? std::move(shared->request.prompt) : shared->request.prompt;
+    }
+    sequence->constraint = sample == num_samples - 1 ? std::move(constraint) : constraint;
+    sequence->num_prompt_tokens = num_prompt_tokens;
     sequence->max_tokens = max_tokens;
     sequence->seed = seed + sample;
     // All samples but the first find the prompt read and computed.
-    sequence->num_read_tokens = sample == 0 && reads_prompt ? 0 : sequence->num_prompt_tokens;
-    sequence->num_prompt_tokens_computed = sample == 0 ? 0 : sequence->num_prompt_tokens;
+    sequence->num_read_tokens = sample == 0 && reads_prompt ? 0 : num_prompt_tokens;
+    sequence->num_prompt_tokens_computed = sample == 0 ? 0 : num_prompt_tokens;
     sequences.push_back(std::move(sequence));
   }
   return sequences;

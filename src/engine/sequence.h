@@ -19,7 +19,7 @@ namespace kvasir::engine {
 // What the samples of a request have in common.
 struct RequestState {
   RequestId id = 0;
-  Request request;  // its prompt and its constraint have moved to the sequences
+  Request request;  // its constraint has moved to the sequences, its prompt too where there is one sample
   EventSink sink;
   TimePoint submitted_at;
   // For samples that have no token yet: the logits after the prompt, from sample 0, once it has them.
@@ -40,7 +40,7 @@ struct Sequence {
   int sample = 0;
 
   SequenceState state = SequenceState::kWaiting;
-  std::vector<TokenId> tokens;  // the prompt, then the reply
+  std::vector<TokenId> tokens;  // the prompt, then the reply; none before a later sample is first admitted
   int num_prompt_tokens = 0;
   int max_tokens = 0;           // of prompt and reply together
   int num_computed_tokens = 0;  // whose K and V are in the blocks
