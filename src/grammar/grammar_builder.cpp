@@ -10,9 +10,10 @@
 namespace kvasir::grammar {
 namespace {
 
-// A repetition is written out up to this size; above, it is made of chunks that are rules, about the square
-// root of it.
-constexpr std::size_t kMaxWrittenOut = 4096;
+// A repetition is written out up to this size. Above, it is made of chunks that are rules, about the square
+// root of it, but not short ones: a mask near the end of a chunk depends on what is behind.
+constexpr std::size_t kMaxWrittenOut = 20'000;
+constexpr int kMinChunk = 256;
 // What is larger becomes a rule before it is repeated many times.
 constexpr std::size_t kMaxRepeatedSize = 64;
 
@@ -108,7 +109,7 @@ Expr GrammarBuilder::add_repeat(Expr expression, int min, int max) {
 // With chunks C = E{c}: E{m} is C{m / c} E{m % c}, and E{0,n} is C{0, n / c - 1} E{0, c - 1} | C{n / c} E{0,
 // n % c}.
 Expr GrammarBuilder::repeat_in_chunks(Expr expression, int min, int max) {
-  const int chunk = static_cast<int>(std::ceil(std::sqrt(std::max(min, max))));
+  const int chunk = std::max(kMinChunk, static_cast<int>(std::ceil(std::sqrt(std::max(min, max)))));
   const Expr whole = shared("chunk", add_repeat(expression, chunk, chunk));
   std::vector<Expr> parts = {add_repeat(whole, min / chunk, min / chunk),
                              add_repeat(expression, min % chunk, min % chunk)};

@@ -12,6 +12,7 @@
 // - Integers have at most 18 digits, other numbers at most 18 on each side of the point and two in the
 // exponent; with a
 //   minimum or maximum there is no exponent.
+// - Strings with a minLength or maxLength have controls alone as \u escapes.
 // - `const` and `enum` are written one way: strings escape only what must be.
 // - `oneOf` is `anyOf` where its alternatives are disjoint by type, by their constants, or by a required
 // property with

@@ -11,6 +11,8 @@ namespace kvasir::grammar {
 namespace {
 
 const CharacterClass kEscaped = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
+const CharacterClass kEscapeLetters = {{'"', '"'}, {'/', '/'}, {'\\', '\\'}, {'b', 'b'},
+                                       {'f', 'f'}, {'n', 'n'}, {'r', 'r'},   {'t', 't'}};
 const CharacterClass kHexDigit = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
 
 // The longest number that is written, on each side of the point: what a double and a 64-bit integer hold.
@@ -64,10 +66,8 @@ Expr JsonText::string_character() {
                 b.sequence({d, b.character({{'0', '7'}}), hex2})});
   const Expr pair = b.sequence({d, b.character({{'8', '9'}, {'A', 'B'}, {'a', 'b'}}), hex2, b.literal("\\u"),
                                 d, b.character({{'C', 'F'}, {'c', 'f'}}), hex2});
-  const CharacterClass one_letter = CharacterClass::of(
-      {{'"', '"'}, {'\\', '\\'}, {'/', '/'}, {'b', 'b'}, {'f', 'f'}, {'n', 'n'}, {'r', 'r'}, {'t', 't'}});
   const Expr escape =
-      b.any_of({b.character(one_letter), b.sequence({b.literal("u"), b.any_of({plain, pair})})});
+      b.any_of({b.character(kEscapeLetters), b.sequence({b.literal("u"), b.any_of({plain, pair})})});
   character_ = b.any_of({b.character(kEscaped.negated()), b.sequence({b.literal("\\"), escape})});
   return *character_;
 }
@@ -77,12 +77,21 @@ Expr JsonText::quoted(Expr inside) {
 }
 
 Expr JsonText::string() {
-  if (!string_) string_ = builder_.shared("string", string(0, GrammarBuilder::kUnbounded));
+  if (!string_)
+    string_ =
+        builder_.shared("string", quoted(builder_.repeat(string_character(), 0, GrammarBuilder::kUnbounded)));
   return *string_;
 }
 
+// Each character costs states, so \u is for controls alone here.
 Expr JsonText::string(int min_length, int max_length) {
-  return quoted(builder_.repeat(string_character(), min_length, max_length));
+  const auto [found, is_new] = counted_strings_.try_emplace({min_length, max_length});
+  if (!is_new) return found->second;
+  GrammarBuilder& b = builder_;
+  const Expr control = b.sequence({b.literal("u00"), b.character({{'0', '1'}}), b.character(kHexDigit)});
+  const Expr escape = b.any_of({b.character(kEscapeLetters), control});
+  const Expr character = b.any_of({b.character(kEscaped.negated()), b.sequence({b.literal("\\"), escape})});
+  return found->second = b.shared("string", quoted(b.repeat(character, min_length, max_length)));
 }
 
 Expr JsonText::digits(int min, int max) {

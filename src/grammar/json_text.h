@@ -4,9 +4,11 @@
 // space after ',' and
 // ':', none elsewhere.
 
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "grammar/character_class.h"
@@ -23,7 +25,8 @@ class JsonText {
   explicit JsonText(GrammarBuilder& builder) : builder_(builder) {}
 
   Expr string();
-  Expr string(int min_length, int max_length);  // in characters; kUnbounded
+  // Lengths in characters; `max_length` may be kUnbounded.
+  Expr string(int min_length, int max_length);
   Expr integer();
   Expr number();
   Expr value();
@@ -56,6 +59,7 @@ class JsonText {
   Expr digits(int min, int max);
 
   GrammarBuilder& builder_;
+  std::map<std::pair<int, int>, Expr> counted_strings_;  // by length
   std::optional<Expr> character_, string_, integer_, number_, value_, object_;
 };
 

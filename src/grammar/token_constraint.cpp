@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "grammar/equal_states.h"
 #include "grammar/trie_walk.h"
 
 namespace kvasir::grammar {
@@ -74,6 +75,7 @@ CompiledGrammar::CompiledGrammar(std::shared_ptr<const Grammar> grammar,
     : grammar_(std::move(grammar)),
       tokens_(std::move(tokens)),
       max_mask_bytes_(max_mask_bytes),
+      equal_states_(find_equal_states(*grammar_, tokens_->max_token_bytes())),
       masks_(new std::atomic<const StateMask*>[grammar_->states().size()]()) {}
 
 CompiledGrammar::~CompiledGrammar() {
@@ -83,6 +85,7 @@ CompiledGrammar::~CompiledGrammar() {
 }
 
 const StateMask& CompiledGrammar::mask(StateId state, std::unique_ptr<StateMask>& scratch) const {
+  state = equal_states_[state];
   if (const StateMask* kept = masks_[state].load(std::memory_order_acquire)) return *kept;
   scratch = make_mask(*grammar_, *tokens_, state);
   const StateMask* kept = keep(state, scratch);
@@ -124,7 +127,7 @@ bool CompiledGrammar::warm_up(double max_ms) const {
     }
     for (const StateId target : state.epsilons) push(target);
     for (const Grammar::Edge& edge : state.edges) push(edge.target);
-    if (state.edges.empty()) continue;
+    if (state.edges.empty()) continue;  // it reads nothing: never asked for
     std::unique_ptr<StateMask> scratch;
     static_cast<void>(mask(queue[i], scratch));
     if (scratch != nullptr) return false;

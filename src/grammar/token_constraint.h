@@ -55,6 +55,7 @@ class CompiledGrammar {
   std::shared_ptr<const Grammar> grammar_;    // shared with matchers
   std::shared_ptr<const TokenTable> tokens_;  // shared with all grammars over the vocabulary
   const std::size_t max_mask_bytes_;
+  const std::vector<StateId> equal_states_;  // by state: whose mask it has
   // By state, set once and owned.
   std::unique_ptr<std::atomic<const StateMask*>[]> masks_;
   mutable std::atomic<std::size_t> mask_bytes_ = 0;

@@ -246,6 +246,18 @@ TEST(TokenConstraint, ThreadsShareTheMasks) {
   for (const std::string& text : texts) EXPECT_EQ(text, texts[0]);
 }
 
+// Only the last characters of a count are near enough to its end for a token to see it.
+TEST(TokenConstraint, LongCountsShareMasks) {
+  const auto table = make_table();
+  const auto kept = [&](const char* pattern) {
+    const auto compiled = std::make_shared<const CompiledGrammar>(*from_regex(pattern), table);
+    EXPECT_TRUE(compiled->warm_up(60'000));
+    return compiled->mask_bytes();
+  };
+  EXPECT_EQ(kept("[a-z]{0,300}x"), kept("[a-z]{0,100}x"));
+  EXPECT_GT(kept("[a-z]{0,100}x"), kept("[a-z]{0,5}x"));
+}
+
 TEST(TokenConstraint, WarmUpComputesAllMasks) {
   const auto compiled = std::make_shared<const CompiledGrammar>(*from_schema(kSchemas[0]), make_table());
   ASSERT_TRUE(compiled->warm_up(60'000));
