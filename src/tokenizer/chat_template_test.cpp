@@ -118,5 +118,41 @@ TEST(ChatTemplate, EqualsJinja2OnSharedExpressions) {
             239u);
 }
 
+TEST(ChatTemplate, EqualsJinja2OnOurTemplates) {
+  const fs::path data = testing::test_data_dir() / "chat_template";
+  EXPECT_GE(expect_template_goldens(data, data), 6u);
+}
+
+TEST(ChatTemplate, EqualsJinja2OnOurExpressions) {
+  EXPECT_GE(expect_micro_goldens(testing::test_data_dir() / "chat_template" / "_expressions.json"), 1000u);
+}
+
+TEST(ChatTemplate, ErrorsNameTheLine) {
+  const auto broken = ChatTemplate::parse("t.jinja", "a\n{% if x %}\nb");
+  ASSERT_FALSE(broken.ok());
+  EXPECT_EQ(broken.status().code(), StatusCode::kCorrupt);
+  EXPECT_TRUE(broken.status().message().starts_with("t.jinja, line 3: Unexpected end of template"))
+      << broken.status().message();
+  const auto parsed = ChatTemplate::parse("t.jinja", "a\n{{ x.y\n }}");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ((*parsed)->render(Json::object(), {}).status().message(), "t.jinja, line 2: 'x' is undefined");
+}
+
+TEST(ChatTemplate, WhatIsNotSupportedIsSaid) {
+  for (const char* source :
+       {"{{ x|wordwrap }}", "{% autoescape true %}{% endautoescape %}", "{{ '\\ud83d' }}"}) {
+    const auto parsed = ChatTemplate::parse("t", source);
+    ASSERT_FALSE(parsed.ok()) << source;
+    EXPECT_EQ(parsed.status().code(), StatusCode::kUnsupported) << source;
+  }
+}
+
+TEST(ChatTemplate, ToolsAndDocumentsAreNoneWhereTheContextHasNone) {
+  const auto parsed =
+      ChatTemplate::parse("t", "{{ tools }}{{ documents }}{{ add_generation_prompt }}{{ eos }}");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ((*parsed)->render(Json::object(), {}).value(), "NoneNoneFalse");
+}
+
 }  // namespace
 }  // namespace kvasir::tokenizer

@@ -85,7 +85,7 @@ const Builtin* find_filter(std::string_view name) {
 }
 
 bool is_unsupported_filter(std::string_view name) {
-  return name == "urlize" || name == "wordwrap" || name == "xmlattr";
+  return name == "pprint" || name == "urlize" || name == "wordwrap" || name == "xmlattr";
 }
 
 Result<std::string_view> text_argument(const Value& value, std::string_view what) {

@@ -114,7 +114,7 @@ Result<Value> attr_filter(Runtime& runtime, const Value& self, Args args) {
   if (self.is_undefined()) return undefined_failure(self);
   KVASIR_ASSIGN_OR_RETURN(const Value found, find_attribute(runtime, self, name));
   if (!found.is_missing()) return found;
-  return make_undefined(name, static_cast<std::uint8_t>(kAttribute + static_cast<int>(self.type)));
+  return absent_attribute(runtime, self, name);
 }
 
 Result<Value> default_filter(Runtime&, const Value& self, Args args) {
@@ -214,7 +214,8 @@ Result<Value> dictsort_filter(Runtime& runtime, const Value& self, Args args) {
   return items_of(runtime, keyed);
 }
 
-// `attribute` may be several, with commas; the key is then the list of them.
+// `attribute` may be several, with commas; the key is the list of them, also of one: in a list, two undefined
+// values are equal.
 Result<Value> sort_filter(Runtime& runtime, const Value& self, Args args) {
   KVASIR_ASSIGN_OR_RETURN(const std::span<const Value> items, elements_of(runtime, self));
   std::vector<SortKey> keys;
@@ -234,7 +235,7 @@ Result<Value> sort_filter(Runtime& runtime, const Value& self, Args args) {
     for (std::size_t i = 0; i < keys.size(); ++i) {
       KVASIR_ASSIGN_OR_RETURN(parts[i], keys[i].of(runtime, item));
     }
-    keyed.push_back({keys.size() == 1 ? parts[0] : borrow_items(Type::kList, parts), item});
+    keyed.push_back({borrow_items(Type::kList, parts), item});
   }
   KVASIR_RETURN_IF_ERROR(sort_by_key(runtime, keyed, bool_argument(args[0], false)));
   return items_of(runtime, keyed);

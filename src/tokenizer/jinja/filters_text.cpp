@@ -200,10 +200,6 @@ Result<Value> tojson_filter(Runtime& runtime, const Value& self, Args args) {
   return runtime.text(out.text());
 }
 
-Result<Value> pprint_filter(Runtime& runtime, const Value& self, Args) {
-  return to_repr(runtime, self);
-}
-
 Result<Value> abs_filter(Runtime& runtime, const Value& self, Args) {
   if (self.is(Type::kFloat)) return make_float(std::abs(self.real));
   if (!self.is_integer()) return failure("bad operand type for abs(): '{}'", type_name(self));
@@ -294,7 +290,10 @@ Result<Value> round_filter(Runtime& runtime, const Value& self, Args args) {
 }
 
 Result<Value> filesizeformat_filter(Runtime& runtime, const Value& self, Args args) {
-  KVASIR_ASSIGN_OR_RETURN(const Value number, float_filter(runtime, self, std::array{Value{}}));
+  const Value number = self.is_string() ? parse_float(self.text()) : self;
+  if (!number.is_number()) {
+    return failure("filesizeformat: could not convert {} to float", type_name(self));
+  }
   const bool is_binary = bool_argument(args[0], false);
   const double base = is_binary ? 1024 : 1000, bytes = number.as_double();
   if (bytes == 1) return borrow_text("1 Byte");
@@ -361,7 +360,6 @@ constexpr Builtin kTextFilters[] = {
     {"indent", indent_filter, 0, {"width", "first", "blank"}},
     {"int", int_filter, 0, {"default", "base"}},
     {"lower", map_text<to_lower>},
-    {"pprint", pprint_filter},
     {"replace", replace_filter, 2, {"old", "new", "count"}},
     {"round", round_filter, 0, {"precision", "method"}},
     {"safe", safe_filter},

@@ -430,7 +430,7 @@ class BraceFormatter {
   Status put(const Value& value, std::string_view layout_text, Writer& out) {
     KVASIR_ASSIGN_OR_RETURN(Layout how, parse_layout(layout_text));
     const bool is_text_type = how.type == 0 || how.type == 's';
-    if (value.is_number() && !(value.is(Type::kBool) && is_text_type)) {
+    if (value.is_number() && !(value.is(Type::kBool) && layout_text.empty())) {
       if (how.type == 's')
         return failure("Unknown format code 's' for object of type '{}'", type_name(value));
       const bool is_float_type =

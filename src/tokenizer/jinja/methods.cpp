@@ -34,8 +34,9 @@ Result<Value> copy_method(Runtime&, const Value& self, Args) {
 }
 
 Result<Value> count_method(Runtime& runtime, const Value& self, Args args) {
+  KVASIR_ASSIGN_OR_RETURN(const std::span<const Value> items, elements_of(runtime, self));
   std::int64_t n = 0;
-  for (const Value& each : self.elements()) {
+  for (const Value& each : items) {
     KVASIR_ASSIGN_OR_RETURN(const bool is_equal, equals(runtime, each, args[0]));
     n += is_equal;
   }
@@ -43,12 +44,15 @@ Result<Value> count_method(Runtime& runtime, const Value& self, Args args) {
 }
 
 Result<Value> index_method(Runtime& runtime, const Value& self, Args args) {
+  KVASIR_ASSIGN_OR_RETURN(const std::span<const Value> items, elements_of(runtime, self));
+  const auto size = static_cast<std::int64_t>(items.size());
   KVASIR_ASSIGN_OR_RETURN(std::int64_t start, int_argument(args[1], "start", 0));
-  KVASIR_ASSIGN_OR_RETURN(std::int64_t stop, int_argument(args[2], "stop", self.size));
-  if (start < 0) start = std::max<std::int64_t>(0, start + self.size);
-  if (stop < 0) stop += self.size;
-  for (std::int64_t i = start; i < std::min<std::int64_t>(stop, self.size); ++i) {
-    KVASIR_ASSIGN_OR_RETURN(const bool is_equal, equals(runtime, self.items[i], args[0]));
+  KVASIR_ASSIGN_OR_RETURN(std::int64_t stop, int_argument(args[2], "stop", size));
+  if (start < 0) start = std::max<std::int64_t>(0, start + size);
+  if (stop < 0) stop += size;
+  for (std::int64_t i = start; i < std::min(stop, size); ++i) {
+    KVASIR_ASSIGN_OR_RETURN(const bool is_equal,
+                            equals(runtime, items[static_cast<std::size_t>(i)], args[0]));
     if (is_equal) return make_int(i);
   }
   KVASIR_ASSIGN_OR_RETURN(const Value shown, to_repr(runtime, args[0]));
@@ -121,7 +125,8 @@ std::span<const Builtin> methods_of(const Value& value) {
     case Type::kList:
       return kListMethods;
     case Type::kTuple:
-      return std::span(kListMethods).first(2);  // tuples have no copy()
+    case Type::kRange:
+      return std::span(kListMethods).first(2);  // these have no copy()
     case Type::kFloat:
       return kFloatMethods;
     case Type::kInt:
@@ -158,7 +163,8 @@ Result<Value> range_function(Runtime& runtime, const Value&, Args args) {
   }
   Value result;
   result.type = Type::kRange;
-  KVASIR_ASSIGN_OR_RETURN(result.range, runtime.make<Range>({start, step, static_cast<std::uint32_t>(size)}));
+  KVASIR_ASSIGN_OR_RETURN(result.range,
+                          runtime.make<Range>({start, stop, step, static_cast<std::uint32_t>(size)}));
   return result;
 }
 

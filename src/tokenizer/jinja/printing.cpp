@@ -81,9 +81,8 @@ Status print_view(Writer& out, const View& view, int depth) {
 }
 
 Status print_range(Writer& out, const Range& range) {
-  const std::int64_t stop = range.start + range.step * range.size;
-  if (range.step == 1) return out.add(fmt::format("range({}, {})", range.start, stop));
-  return out.add(fmt::format("range({}, {}, {})", range.start, stop, range.step));
+  if (range.step == 1) return out.add(fmt::format("range({}, {})", range.start, range.stop));
+  return out.add(fmt::format("range({}, {}, {})", range.start, range.stop, range.step));
 }
 
 Status print_function(Writer& out, const Function& function) {

@@ -91,7 +91,7 @@ Result<Value> plain_attribute(Runtime& runtime, const Value& value, std::string_
     case Type::kRange:
       if (name == "start") return make_int(value.range->start);
       if (name == "step") return make_int(value.range->step);
-      if (name == "stop") return make_int(value.range->start + value.range->step * value.range->size);
+      if (name == "stop") return make_int(value.range->stop);
       return Value();
     case Type::kCycler:
       if (name == "current") return value.cycler->items[value.cycler->position];
@@ -112,11 +112,6 @@ bool is_forbidden(const Value& value, std::string_view name) {
   if (value.is(Type::kList)) return std::ranges::find(kOfLists, name) != std::end(kOfLists);
   if (value.is(Type::kDict)) return std::ranges::find(kOfDicts, name) != std::end(kOfDicts);
   return false;
-}
-
-Result<Value> absent(Runtime& runtime, const Value& value, std::string_view name) {
-  KVASIR_ASSIGN_OR_RETURN(const std::string_view copied, runtime.copy(name));
-  return make_undefined(copied, static_cast<std::uint8_t>(kAttribute + static_cast<int>(value.type)));
 }
 
 // The item under a key; missing when there is none, or when the value cannot be asked for this key.
@@ -278,6 +273,20 @@ Result<Value> find_attribute(Runtime& runtime, const Value& value, std::string_v
   return method == nullptr ? Value() : runtime.method(method->name, *method, value);
 }
 
+Result<Value> absent_attribute(Runtime& runtime, const Value& value, std::string_view name) {
+  switch (value.type) {
+    case Type::kView:
+    case Type::kIterator:
+    case Type::kFunction:  // their names are their own
+      return runtime.undefined(
+          fmt::format("'{} object' has no attribute {}", type_name(value), quoted(name)));
+    default: {
+      KVASIR_ASSIGN_OR_RETURN(const std::string_view copied, runtime.copy(name));
+      return make_undefined(copied, static_cast<std::uint8_t>(kAttribute + static_cast<int>(value.type)));
+    }
+  }
+}
+
 Result<Value> get_attribute(Runtime& runtime, const Value& value, std::string_view name) {
   if (value.is_undefined()) return undefined_failure(value);
   KVASIR_ASSIGN_OR_RETURN(const Value attribute, find_attribute(runtime, value, name));
@@ -285,7 +294,7 @@ Result<Value> get_attribute(Runtime& runtime, const Value& value, std::string_vi
   if (value.is(Type::kDict)) {
     if (const Value* found = find(*value.dict, name)) return *found;
   }
-  return absent(runtime, value, name);
+  return absent_attribute(runtime, value, name);
 }
 
 Result<Value> get_item(Runtime& runtime, const Value& value, const Value& key) {
@@ -294,7 +303,7 @@ Result<Value> get_item(Runtime& runtime, const Value& value, const Value& key) {
   if (!item.is_missing()) return item;
   if (key.is_string()) {
     KVASIR_ASSIGN_OR_RETURN(const Value attribute, find_attribute(runtime, value, key.text()));
-    return attribute.is_missing() ? absent(runtime, value, key.text()) : attribute;
+    return attribute.is_missing() ? absent_attribute(runtime, value, key.text()) : attribute;
   }
   KVASIR_ASSIGN_OR_RETURN(const Value shown, to_repr(runtime, key));
   return runtime.undefined(fmt::format("{} object has no element {}", type_name(value), shown.text()));
@@ -312,11 +321,12 @@ Result<Value> slice(Runtime& runtime, const Value& value, const Value& start, co
   if (value.is_string()) return slice_text(runtime, value, *indices);
   const std::size_t count = indices->count();
   if (value.is(Type::kRange)) {
+    const Range& range = *value.range;
     Value result = value;
     KVASIR_ASSIGN_OR_RETURN(
-        result.range,
-        runtime.make<Range>({value.range->start + value.range->step * indices->start,
-                             value.range->step * indices->step, static_cast<std::uint32_t>(count)}));
+        result.range, runtime.make<Range>({range.start + range.step * indices->start,
+                                           range.start + range.step * indices->stop,
+                                           range.step * indices->step, static_cast<std::uint32_t>(count)}));
     return result;
   }
   if (indices->step == 1) {

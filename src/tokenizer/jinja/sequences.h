@@ -24,6 +24,9 @@ Result<Value> get_item(Runtime& runtime, const Value& value, const Value& key);
 // The attribute `name` only, missing when there is none.
 Result<Value> find_attribute(Runtime& runtime, const Value& value, std::string_view name);
 
+// The undefined value that stands for an attribute that `value` has not.
+Result<Value> absent_attribute(Runtime& runtime, const Value& value, std::string_view name);
+
 // `value[start:stop:step]`; each may be None.
 Result<Value> slice(Runtime& runtime, const Value& value, const Value& start, const Value& stop,
                     const Value& step);

@@ -165,7 +165,7 @@ struct View {
 };
 
 struct Range {
-  std::int64_t start, step;
+  std::int64_t start, stop, step;
   std::uint32_t size;
 
   std::int64_t at(std::uint32_t i) const { return start + step * i; }
