@@ -6,107 +6,28 @@ Usage: http_test.py --kvasir BINARY [unittest arguments]
 
 import concurrent.futures
 import contextlib
-import http.client
 import json
 import os
 import pathlib
-import re
 import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
+from kvasir_server import PATIENCE_SECONDS, Server
+
 DATA = pathlib.Path(__file__).resolve().parent / "data"
 KVASIR = None
-# Sanitizers slow the server down, so waits are generous; they end as soon as what they wait for is there.
-PATIENCE_SECONDS = 120
 
 
 def facts(first, count):
     names = ["Alice", "Ben", "Clara", "David", "Ella", "Felix", "Grace", "Hugo"]
     return "Here are some facts." + "".join(
         f" {names[i % 8]} has {i * 37 % 101} pears and {i * 53 % 97} plums in box {i}." for i in range(first, first + count))
-
-
-class Server:
-    """A kvasir process with a port of its own."""
-
-    def __init__(self, *flags, env=None, cwd=None):
-        self.log = tempfile.TemporaryFile()
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("KVASIR_")}
-        # An empty folder: no .env of the checkout has a say.
-        self.folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen([KVASIR, "serve", "--port", "0", "--kv-cache-memory", "64MiB", *flags],
-                                        stderr=self.log, stdout=subprocess.DEVNULL, env=clean | (env or {}),
-                                        cwd=cwd or self.folder.name)
-        self.port = None
-
-    def wait(self):
-        end = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < end and self.process.poll() is None:
-            found = re.search(rb"serving at http://[^:]+:(\d+)", self.output())
-            if found:
-                self.port = int(found[1])
-                return self
-            time.sleep(0.02)
-        raise AssertionError(f"the server did not start: {self.output()}")
-
-    def output(self):
-        self.log.seek(0)
-        return self.log.read()
-
-    def __enter__(self):
-        return self.wait()
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.log.close()
-        self.folder.cleanup()
-
-    def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
-
-    def request(self, method, path, body=None, headers=None):
-        connection = self.connect()
-        with contextlib.closing(connection):
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
-
-    def generate(self, prompt, **fields):
-        status, _, body = self.request("POST", "/generate", json.dumps({"prompt": prompt, **fields}))
-        assert status == 200, body
-        return json.loads(body)
-
-    def stats(self):
-        return json.loads(self.request("GET", "/cache/stats")[2])
-
-    def raw(self, data, shutdown=False):
-        """Sends bytes as they are; all that comes back until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as s:
-            s.sendall(data)
-            if shutdown:
-                s.shutdown(socket.SHUT_WR)
-            received = b""
-            while chunk := s.recv(65536):
-                received += chunk
-            return received
-
-    def wait_for(self, condition):
-        end = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < end:
-            stats = self.stats()
-            if condition(stats):
-                return stats
-            time.sleep(0.01)
-        raise AssertionError(f"never came: {self.stats()}")
 
 
 class CacheScenarios(unittest.TestCase):
@@ -392,17 +313,13 @@ class Load(unittest.TestCase):
                 events = [event for event in text.decode().split("\n\n") if event]
                 return status, json.loads(events[-1].removeprefix("data: "))
 
-            def memory_kib():
-                status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-                return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
-
             used = []
             for _ in range(3):
                 with concurrent.futures.ThreadPoolExecutor(64) as pool:
                     for status, whole in pool.map(stream, range(64)):
                         self.assertEqual(status, 200)
                         self.assertIn("finish_reason", whole)
-                used.append(memory_kib())
+                used.append(server.memory_kib())
             self.assertLess(used[2] - used[1], 16 * 1024)
             for connection in idle:
                 connection.request("GET", "/health")
@@ -488,6 +405,6 @@ class CommandLine(unittest.TestCase):
 
 if __name__ == "__main__":
     at = sys.argv.index("--kvasir")
-    KVASIR = sys.argv[at + 1]
+    KVASIR = Server.binary = sys.argv[at + 1]
     del sys.argv[at:at + 2]
     unittest.main()
