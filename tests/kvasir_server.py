@@ -20,14 +20,14 @@ class Server:
 
     binary = None  # set by the program that runs the tests
 
-    def __init__(self, *flags, env=None, cwd=None):
+    def __init__(self, *flags, env=None, cwd=None, kv_cache_memory="64MiB"):
         self.log = tempfile.TemporaryFile()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("KVASIR_")}
         # An empty folder: no .env of the checkout has a say.
         self.folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen([self.binary, "serve", "--port", "0", "--kv-cache-memory", "64MiB", *flags],
-                                        stderr=self.log, stdout=subprocess.DEVNULL, env=clean | (env or {}),
-                                        cwd=cwd or self.folder.name)
+        self.process = subprocess.Popen([self.binary, "serve", "--port", "0", "--kv-cache-memory", kv_cache_memory,
+                                         *flags], stderr=self.log, stdout=subprocess.DEVNULL,
+                                        env=clean | (env or {}), cwd=cwd or self.folder.name)
         self.port = None
 
     def wait(self):
