@@ -102,3 +102,20 @@ class Messages(ClientTestCase):
         with self.assertRaises(anthropic.BadRequestError) as caught:
             self.anthropic.post("/v1/messages", body={"model": self.model, "messages": MESSAGES}, cast_to=object)
         self.assertIn("max_tokens", caught.exception.body["error"]["message"])
+
+
+class Keys(ClientTestCase):
+    flags = ("--api-key", "ann", "--admin-key", "root")
+    api_key = "root"
+
+    def test_the_key_is_that_of_the_header(self):
+        for key, status in (("ann", None), ("bob", anthropic.AuthenticationError)):
+            with self.subTest(key=key), anthropic_client(self.server, key) as client:
+                def ask(client=client):
+                    return client.messages.create(model=self.model, max_tokens=1, messages=MESSAGES)
+                if status is None:
+                    self.assertEqual(ask().role, "assistant")
+                    continue
+                with self.assertRaises(status) as caught:
+                    ask()
+                self.assertEqual(caught.exception.body["error"]["type"], "authentication_error")

@@ -35,12 +35,13 @@ class ClientTestCase(unittest.TestCase):
     """One server for the tests of a class. It must end in good order: the engine checks its integrity when it stops."""
 
     flags = ()
+    api_key = "none"
 
     @classmethod
     def setUpClass(cls):
         cls.server = Server(*cls.flags).wait()
         cls.addClassCleanup(cls.server.__exit__)
-        cls.client = openai_client(cls.server)
+        cls.client = openai_client(cls.server, cls.api_key)
         cls.model = cls.client.models.list().data[0].id
 
     @classmethod

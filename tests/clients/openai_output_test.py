@@ -1,7 +1,6 @@
 """The official openai client where the reply has a form: tools, response_format, grammars, and the responses API."""
 
 import json
-import re
 from typing import Annotated, Literal, Optional
 
 import jsonschema_rs
@@ -34,7 +33,7 @@ class Tools(ClientTestCase):
 
     def chat(self, messages=MESSAGES, max_tokens=100, **fields):
         return self.client.chat.completions.create(model=self.model, messages=messages, max_tokens=max_tokens,
-                                                   **{"temperature": 0, "tools": TOOLS, **fields})
+                                                   **{"temperature": 0, "tools": TOOLS, "parallel_tool_calls": False, **fields})
 
     def check_call(self, choice, names):
         self.assertEqual(choice.finish_reason, "tool_calls")
@@ -54,6 +53,12 @@ class Tools(ClientTestCase):
         for choice in self.chat(tool_choice="required", n=4, temperature=1.5, seed=1).choices:
             self.check_call(choice, MODELS)
 
+    def test_several_at_once(self):
+        said = [f'<tool_call>\n{{"name": "clock", "arguments": {{"is_utc": {value}}}}}\n</tool_call>' for value in ("true", "false")]
+        message = self.chat(parallel_tool_calls=True, extra_body={"guided_choice": ["\n".join(said)]}).choices[0].message
+        self.assertEqual([json.loads(call.function.arguments) for call in message.tool_calls], [{"is_utc": True}, {"is_utc": False}])
+        self.assertEqual(len({call.id for call in message.tool_calls}), 2)
+
     def test_named(self):
         for name in MODELS:
             choice = self.chat(tool_choice={"type": "function", "function": {"name": name}}).choices[0]
@@ -71,7 +76,7 @@ class Tools(ClientTestCase):
     def test_a_call_in_the_models_own_words_is_parsed(self):
         """Auto: the reply is held to what a model of the Hermes kind would say."""
         said = '<tool_call>\n{"name": "weather", "arguments": {"town": "Oslo", "days": 2, "unit": null}}\n</tool_call>'
-        choice = self.chat(extra_body={"guided_regex": re.escape(said)}).choices[0]
+        choice = self.chat(extra_body={"guided_choice": [said]}).choices[0]
         call = self.check_call(choice, ["weather"])
         self.assertEqual(json.loads(call.function.arguments), {"town": "Oslo", "days": 2, "unit": None})
         self.assertFalse(choice.message.content)
@@ -92,7 +97,7 @@ class Tools(ClientTestCase):
 
     def test_stream_helper(self):
         with self.client.chat.completions.stream(model=self.model, messages=MESSAGES, max_tokens=100, temperature=0,
-                                                 tools=TOOLS, tool_choice="required") as stream:
+                                                 tools=TOOLS, tool_choice="required", parallel_tool_calls=False) as stream:
             events = [event.type for event in stream]
             final = stream.get_final_completion()
         self.assertIn("tool_calls.function.arguments.delta", events)

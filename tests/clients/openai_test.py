@@ -9,7 +9,7 @@ import time
 
 import openai
 
-from client_test_case import ANSWER, FACTS, MESSAGES, PROMPT, ClientTestCase
+from client_test_case import ANSWER, FACTS, MESSAGES, PROMPT, ClientTestCase, openai_client
 
 
 class Completions(ClientTestCase):
@@ -532,3 +532,49 @@ class Load(ClientTestCase):
             next(iter(stream))
             stream.close()
             self.server.wait_for(lambda stats: stats["requests_running"] == 0)
+
+
+class Keys(ClientTestCase):
+    flags = ("--api-key", "ann", "--api-key", "bob", "--admin-key", "root")
+    api_key = "root"
+
+    def cached_tokens(self, client):
+        reply = client.completions.create(model=self.model, prompt=PROMPT, max_tokens=1)
+        return reply.usage.prompt_tokens_details.cached_tokens
+
+    def test_no_key_or_a_wrong_one(self):
+        for key in ("", "an", "anna", "nobody"):
+            with self.subTest(key=key), openai_client(self.server, key) as stranger:
+                with self.assertRaises(openai.AuthenticationError) as caught:
+                    stranger.models.list()
+                self.assertEqual((caught.exception.status_code, caught.exception.type), (401, "authentication_error"))
+        self.assertEqual(self.server.request("GET", "/health")[0], 200)
+        self.assertEqual(self.server.request("GET", "/v1/models")[0], 401)
+
+    def test_routes_of_the_cache_are_the_admins(self):
+        with openai_client(self.server, "ann") as ann:
+            for path in ("/reset_prefix_cache", "/cache/clear"):
+                with self.assertRaises(openai.PermissionDeniedError) as caught:
+                    ann.post(f"http://127.0.0.1:{self.server.port}{path}", body={}, cast_to=object)
+                self.assertEqual(caught.exception.type, "permission_error")
+        self.post("/cache/clear")
+
+    def test_each_key_has_a_cache_of_its_own(self):
+        with openai_client(self.server, "ann") as ann, openai_client(self.server, "bob") as bob:
+            self.assertEqual(self.cached_tokens(ann), 0)
+            self.assertGreater(self.cached_tokens(ann), 0)
+            self.assertEqual(self.cached_tokens(bob), 0)
+
+
+class SharedCache(ClientTestCase):
+    flags = (*Keys.flags, "--share-cache-across-keys")
+    api_key = "root"
+
+    def test_keys_have_one_cache(self):
+        cached = []
+        for key in ("ann", "bob"):
+            with openai_client(self.server, key) as client:
+                reply = client.completions.create(model=self.model, prompt=PROMPT, max_tokens=1)
+                cached.append(reply.usage.prompt_tokens_details.cached_tokens)
+        self.assertEqual(cached[0], 0)
+        self.assertGreater(cached[1], 0)
