@@ -33,7 +33,7 @@ class Server:
     def wait(self):
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            found = re.search(rb"serving at http://[^:]+:(\d+)", self.output())
+            found = re.search(rb"serving .+ at http://[^:]+:(\d+)", self.output())
             if found:
                 self.port = int(found[1])
                 return self

@@ -23,8 +23,8 @@ void read_logprobs(FieldReader& reader, GenerationSpec& spec) {
 class ChatCall : public GenerationCall {
  public:
   ChatCall(std::unique_ptr<Generation> generation, const Environment& environment, const ToolUse& tools)
-      : GenerationCall(std::move(generation)), environment_(environment), id_(random_id("chatcmpl")), created_(unix_seconds()) {
-    for (int i = 0; i < this->generation().spec().num_samples; ++i) readers_.emplace_back(tools, "call");
+      : GenerationCall(std::move(generation)), environment_(environment), id_(random_id("chatcmpl-")), created_(unix_seconds()) {
+    for (int i = 0; i < this->generation().spec().num_samples; ++i) readers_.emplace_back(tools, "call_");
     // What every chunk of text begins with.
     text_head_ = dump(head("chat.completion.chunk"));
     text_head_.back() = ',';

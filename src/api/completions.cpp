@@ -16,7 +16,7 @@ constexpr int kDefaultMaxTokens = 16;  // as OpenAI's
 class CompletionCall : public GenerationCall {
  public:
   CompletionCall(std::unique_ptr<Generation> generation, const Environment& environment)
-      : GenerationCall(std::move(generation)), environment_(environment), id_(random_id("cmpl")), created_(unix_seconds()) {
+      : GenerationCall(std::move(generation)), environment_(environment), id_(random_id("cmpl-")), created_(unix_seconds()) {
     const GenerationSpec& spec = this->generation().spec();
     const int num_choices = static_cast<int>(this->generation().prompts().size()) * spec.num_samples;
     const int num_top = spec.num_logprobs.value_or(0);

@@ -202,6 +202,9 @@ void Generation::keep_best() {
     std::stable_sort(first, first + spec_.best_of,
                      [&](const Choice& a, const Choice& b) { return mean(a) > mean(b); });
     std::move(first, first + spec_.num_samples, std::back_inserter(best));
+    for (auto other = first + spec_.num_samples; other != first + spec_.best_of; ++other) {
+      num_dropped_tokens_ += static_cast<int>(other->ids.size());
+    }
   }
   choices_ = std::move(best);
   for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
@@ -227,6 +230,7 @@ void Generation::report(const Choice& choice, RequestOutcome::Reason reason) con
 
 Usage Generation::usage() const {
   Usage usage;
+  usage.completion_tokens = num_dropped_tokens_;
   for (const PromptReport& prompt : prompts_) {
     usage.prompt_tokens += static_cast<int>(prompt.ids.size());
     usage.cached_tokens += prompt.timings.num_cached_tokens;

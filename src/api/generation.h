@@ -59,7 +59,7 @@ struct Choice {
   engine::RequestTimings timings;
 };
 
-// The sums over a request.
+// The sums over a request: also over the choices that best_of passes over.
 struct Usage {
   int prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
 };
@@ -135,6 +135,7 @@ class Generation {
   std::shared_ptr<const grammar::CompiledGrammar> grammar_;
   std::function<void(const Generation&)> on_end_;
   int num_open_ = 0;
+  int num_dropped_tokens_ = 0;  // of choices that best_of has passed over
   Status status_;
 };
 

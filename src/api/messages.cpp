@@ -104,7 +104,7 @@ ordered_json translate_tools(FieldReader& reader) {
 class MessagesCall : public GenerationCall {
  public:
   MessagesCall(std::unique_ptr<Generation> generation, const Environment& environment, const ToolUse& tools)
-      : GenerationCall(std::move(generation), ErrorStyle::kAnthropic), environment_(environment), id_(random_id("msg")), reader_(tools, "toolu") {}
+      : GenerationCall(std::move(generation), ErrorStyle::kAnthropic), environment_(environment), id_(random_id("msg_")), reader_(tools, "toolu_") {}
 
  protected:
   void begin(std::string& out) override {

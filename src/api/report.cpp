@@ -112,7 +112,7 @@ void append_quoted(std::string& out, std::string_view text) {
 
 std::string random_id(std::string_view prefix) {
   thread_local std::mt19937_64 random{std::random_device{}()};
-  return fmt::format("{}-{:016x}{:08x}", prefix, random(), static_cast<std::uint32_t>(random()));
+  return fmt::format("{}{:016x}{:08x}", prefix, random(), static_cast<std::uint32_t>(random()));
 }
 
 std::int64_t unix_seconds() {

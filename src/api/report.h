@@ -30,7 +30,7 @@ std::string dump(const nlohmann::ordered_json& json);
 // Appends a JSON string. Requires: valid UTF-8.
 void append_quoted(std::string& out, std::string_view text);
 
-// "PREFIX-" and 24 random hexadecimal digits.
+// `prefix` and 24 random hexadecimal digits.
 std::string random_id(std::string_view prefix);
 // Seconds since 1970.
 std::int64_t unix_seconds();

@@ -102,9 +102,9 @@ class ResponsesCall : public GenerationCall {
       : GenerationCall(std::move(generation)),
         environment_(environment),
         echo_(std::move(request.echo)),
-        id_(random_id("resp")),
+        id_(random_id("resp_")),
         created_(unix_seconds()),
-        reader_(request.tools, "call") {}
+        reader_(request.tools, "call_") {}
 
  protected:
   void begin(std::string& out) override {
@@ -170,7 +170,7 @@ class ResponsesCall : public GenerationCall {
           add_text(piece.text, out);
           break;
         case ReplyPiece::Kind::kCallBegin:
-          open_item(out, {{"type", "function_call"}, {"id", random_id("fc")}, {"call_id", reader_.calls()[piece.call].id}, {"name", piece.text}, {"arguments", ""}, {"status", "in_progress"}});
+          open_item(out, {{"type", "function_call"}, {"id", random_id("fc_")}, {"call_id", reader_.calls()[piece.call].id}, {"name", piece.text}, {"arguments", ""}, {"status", "in_progress"}});
           break;
         case ReplyPiece::Kind::kArguments:
           items_.back()["arguments"].get_ref<std::string&>() += piece.text;
@@ -188,7 +188,7 @@ class ResponsesCall : public GenerationCall {
   std::size_t index() const { return items_.size() - 1; }
 
   void open_message(std::string& out) {
-    open_item(out, {{"type", "message"}, {"id", random_id("msg")}, {"status", "in_progress"}, {"role", "assistant"}, {"content", ordered_json::array()}});
+    open_item(out, {{"type", "message"}, {"id", random_id("msg_")}, {"status", "in_progress"}, {"role", "assistant"}, {"content", ordered_json::array()}});
     items_.back()["content"].push_back({{"type", "output_text"}, {"text", ""}, {"annotations", ordered_json::array()}});
     append(out, "response.content_part.added", {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"part", text_part()}});
   }

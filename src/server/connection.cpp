@@ -260,7 +260,7 @@ asio::awaitable<void> Connection::watch(std::shared_ptr<Wake> wake) {
 
 // What every response has: an id to ask about, and what a browser wants to know.
 std::string Connection::common_headers(const Request& request) const {
-  std::string headers = fmt::format("X-Request-Id: {}\r\n", api::random_id("req"));
+  std::string headers = fmt::format("X-Request-Id: {}\r\n", api::random_id("req_"));
   const std::string_view origin = state_.access.allowed_origin(header(request, http::field::origin));
   if (origin.empty()) return headers;
   headers += fmt::format("Access-Control-Allow-Origin: {}\r\nVary: Origin\r\nAccess-Control-Expose-Headers: *\r\n", origin);

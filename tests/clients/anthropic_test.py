@@ -15,8 +15,10 @@ class Messages(ClientTestCase):
         cls.addClassCleanup(cls.anthropic.close)
 
     def ask(self, messages=None, **fields):
-        return self.anthropic.messages.create(**{"model": self.model, "max_tokens": 24, "temperature": 0, "system": FACTS,
-                                                 "messages": messages or MESSAGES, **fields})
+        # The client no longer has a parameter for the temperature; the API has.
+        body = {"temperature": 0, **fields.pop("extra_body", {})}
+        return self.anthropic.messages.create(**{"model": self.model, "max_tokens": 24, "system": FACTS,
+                                                 "messages": messages or MESSAGES, "extra_body": body, **fields})
 
     def test_shape_of_the_message(self):
         reply = self.ask()
@@ -79,14 +81,14 @@ class Messages(ClientTestCase):
         self.assertEqual(ending.usage.output_tokens, self.ask().usage.output_tokens)
 
     def test_stream_helper(self):
-        with self.anthropic.messages.stream(model=self.model, max_tokens=24, temperature=0, system=FACTS,
-                                            messages=MESSAGES) as stream:
+        with self.anthropic.messages.stream(model=self.model, max_tokens=24, system=FACTS, messages=MESSAGES,
+                                            extra_body={"temperature": 0}) as stream:
             self.assertEqual("".join(stream.text_stream), ANSWER)
             final = stream.get_final_message()
         self.assertEqual((final.content[0].text, final.stop_reason), (ANSWER, "end_turn"))
 
     def test_errors(self):
-        for field, fields in (("max_tokens", {"max_tokens": 0}), ("temperature", {"temperature": "hot"}),
+        for field, fields in (("max_tokens", {"max_tokens": 0}), ("temperature", {"extra_body": {"temperature": "hot"}}),
                               ("messages", {"messages": [{"role": "king", "content": "Hi"}]}),
                               ("tools", {"tools": "x"}), ("nonsense", {"extra_body": {"nonsense": 1}})):
             with self.subTest(field=field), self.assertRaises(anthropic.BadRequestError) as caught:

@@ -9,7 +9,7 @@ import time
 
 import openai
 
-from client_test_case import ANSWER, FACTS, MESSAGES, PROMPT, ClientTestCase, openai_client
+from client_test_case import ANSWER, FACTS, MESSAGES, PROMPT, QUESTION, ClientTestCase, openai_client
 
 
 class Completions(ClientTestCase):
@@ -136,9 +136,11 @@ class Completions(ClientTestCase):
         self.refused(lambda: self.complete(logit_bias={str(first): 101}), "logit_bias")
 
     def test_penalties(self):
-        plain = self.complete("Once upon a time", max_tokens=60).choices[0].text
-        for fields in ({"presence_penalty": 2}, {"frequency_penalty": 2}, {"extra_body": {"repetition_penalty": 1.8}}):
-            self.assertNotEqual(self.complete("Once upon a time", max_tokens=60, **fields).choices[0].text, plain)
+        def text(**fields):
+            return self.complete("Once upon a time", max_tokens=100,
+                                 extra_body={"ignore_eos": True, **fields}).choices[0].text
+        for fields in ({"presence_penalty": 2}, {"frequency_penalty": 2}, {"repetition_penalty": 1.8}):
+            self.assertNotEqual(text(**fields), text(), fields)
 
     def test_fields_of_vllm(self):
         def complete(**fields):
@@ -164,8 +166,9 @@ class Completions(ClientTestCase):
         self.assertEqual((reply.timings["cache_n"] + reply.timings["prompt_n"], reply.timings["predicted_n"]),
                          (reply.usage.prompt_tokens, 4))
         self.assertGreater(reply.timings["predicted_ms"], 0)
-        self.assertEqual(self.complete("Once upon a time", extra_body={"repeat_penalty": 1.8}).choices[0].text,
-                         self.complete("Once upon a time", extra_body={"repetition_penalty": 1.8}).choices[0].text)
+        texts = [self.complete("Once upon a time", max_tokens=100, extra_body={"ignore_eos": True, name: 1.8}).choices[0].text
+                 for name in ("repeat_penalty", "repetition_penalty")]
+        self.assertEqual(texts[0], texts[1])
 
     def test_no_field_is_ignored(self):
         for field in ("nonsense", "suffix"):
@@ -316,7 +319,7 @@ class Chat(ClientTestCase):
             self.assertEqual((reply.choices[0].finish_reason, reply.usage.completion_tokens), ("length", 3))
 
     def test_content_in_parts(self):
-        parts = [{"type": "text", "text": "When was "}, {"type": "text", "text": "Woo founded?"}]
+        parts = [{"type": "text", "text": QUESTION}]
         self.assertEqual(self.chat([MESSAGES[0], {"role": "user", "content": parts}]).choices[0].message.content, ANSWER)
         image = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
         self.refused(lambda: self.chat([{"role": "user", "content": image}]), mentions=["image_url"])
@@ -341,7 +344,7 @@ class Chat(ClientTestCase):
         self.assertEqual(final.choices[0].message.content, ANSWER)
 
     def test_n(self):
-        reply = self.chat(n=3, temperature=1.5, seed=3, max_tokens=12)
+        reply = self.chat(n=3, temperature=3, seed=3, max_tokens=12)
         self.assertEqual([choice.index for choice in reply.choices], [0, 1, 2])
         self.assertGreater(len({choice.message.content for choice in reply.choices}), 1)
 
@@ -363,8 +366,7 @@ class Chat(ClientTestCase):
             self.assertGreaterEqual(second.usage.prompt_tokens_details.cached_tokens, first.usage.total_tokens - 1, said)
 
     def test_bad_messages(self):
-        for messages in ([], [{"role": "user"}], [{"role": "king", "content": "Hi"}], [{"content": "Hi"}],
-                         [{"role": "user", "content": 1}]):
+        for messages in ([], [{"role": "user"}], [{"content": "Hi"}], [{"role": "user", "content": 1}], [1], {}):
             with self.subTest(messages=messages):
                 self.refused(lambda messages=messages: self.chat(messages))
 
@@ -469,7 +471,6 @@ class Embeddings(ClientTestCase):
         self.assertEqual(self.embed(["Hi", FACTS, "Once"]).data[1].embedding, alone)
 
     def test_refusals(self):
-        self.refused(lambda: self.embed(""), "input")
         self.refused(lambda: self.embed([]), "input")
         self.refused(lambda: self.embed("Hi", dimensions=7), "dimensions")
         self.refused(lambda: self.embed("word " * 4000), "input")
@@ -543,7 +544,7 @@ class Keys(ClientTestCase):
         return reply.usage.prompt_tokens_details.cached_tokens
 
     def test_no_key_or_a_wrong_one(self):
-        for key in ("", "an", "anna", "nobody"):
+        for key in ("an", "anna", "nobody"):
             with self.subTest(key=key), openai_client(self.server, key) as stranger:
                 with self.assertRaises(openai.AuthenticationError) as caught:
                     stranger.models.list()
