@@ -39,7 +39,7 @@ TEST(Json, OrderedObjectsKeepTheOrderOfTheText) {
 
 TEST(Json, OrderedObjectsHaveALimitOfKeys) {
   std::string text = "{";
-  for (int i = 0; i < 20'000; ++i) text += "\"" + std::to_string(i) + "\":0,";
+  for (int i = 0; i < 20'000; ++i) text += fmt::format("\"{}\":0,", i);
   text += "\"x\":0}";
   EXPECT_TRUE(parse_json("t", text).ok());
   auto value = parse_ordered_json("t", text);

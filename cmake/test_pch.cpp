@@ -1,0 +1,1 @@
+// The library of the tests' precompiled header: a target needs a source.
