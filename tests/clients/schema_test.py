@@ -1,6 +1,5 @@
 """schemathesis against /openapi.json: whatever is sent, no server error, and only statuses that the document names."""
 
-import json
 import os
 import pathlib
 import subprocess
@@ -27,21 +26,14 @@ class Schema(unittest.TestCase):
         if (status := cls.server.stop()) != 0:
             raise AssertionError(f"the server ended with {status}: {cls.server.output().decode()}")
 
-    def test_the_document_names_no_server_error_but_503(self):
-        document = json.loads(self.server.request("GET", "/openapi.json")[2])
-        for path, methods in document["paths"].items():
-            for method, operation in methods.items():
-                errors = {status for status in operation["responses"] if status[0] not in "234"}
-                self.assertLessEqual(errors, {"503"}, f"{method} {path}")
-
     def test_generated_requests(self):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
                 [sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml", "run",
                  f"http://127.0.0.1:{self.server.port}/openapi.json", "--checks", CHECKS,
-                 "--phases", "examples,coverage,fuzzing", "--max-examples", str(MAX_EXAMPLES), "--seed", "1",
-                 "--generation-deterministic", "--generation-database", "none", "--no-shrink", "--continue-on-failure",
-                 "--request-timeout", "60", "--workers", "2", "--no-color"],
+                 "--phases", "examples,coverage,fuzzing", "--max-examples", str(MAX_EXAMPLES),
+                 "--generation-deterministic", "--no-shrink", "--continue-on-failure",
+                 "--request-timeout", "60", "--no-color"],
                 cwd=folder, env=os.environ, capture_output=True, text=True, timeout=10 * MAX_SECONDS)
         print(done.stdout[-600:], flush=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

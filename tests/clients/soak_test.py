@@ -46,7 +46,7 @@ def completion(draw):
     if draw.random() < 0.2:
         body["prompt"] = [body["prompt"], words(draw, 1, 30)]
     for field, value in {"n": 3, "logprobs": 3, "echo": True, "stop": [" in", "Woo"], "cache_prompt": False,
-                         "cache_salt": str(draw.randint(0, 5)), "logit_bias": {"300": 5}, "priority": draw.randint(-1, 1),
+                         "cache_salt": str(draw.randint(0, 5)), "logit_bias": {"300": 5}, "priority": -1,
                          "guided_regex": "[a-z ]{5,60}", "ignore_eos": True}.items():
         if draw.random() < 0.12:
             body[field] = value
@@ -100,6 +100,7 @@ class Client:
         self.draw = random.Random(seed)
         self.statuses = statuses  # of all clients: (route, status) to how often
         self.reader = self.writer = None
+        self.sent = b""
 
     async def run(self, end):
         while time.monotonic() < end:
@@ -107,8 +108,10 @@ class Client:
                 self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
             try:
                 is_kept = await asyncio.wait_for(self.ask(), STUCK_SECONDS)
+            except TimeoutError as error:
+                raise AssertionError(f"no reply to {self.sent[:2000]}") from error
             except (ConnectionError, asyncio.IncompleteReadError) as error:
-                raise AssertionError(f"the server closed a connection that was in use: {error!r}") from error
+                raise AssertionError(f"the server closed the connection that sent {self.sent[:2000]}") from error
             if not is_kept:
                 self.drop()
         self.drop()
@@ -126,7 +129,7 @@ class Client:
         if make_body is not None and self.draw.random() < 0.06:
             body = self.draw.choice([*BAD_BODIES, body[:len(body) // 2]])
         head = f"{'GET' if make_body is None else 'POST'} {route} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        data = head.encode() + body
+        data = self.sent = head.encode() + body
         if self.draw.random() < 0.01:  # leaves before it has asked
             self.writer.write(data[:self.draw.randint(1, len(data) - 1)])
             return False
