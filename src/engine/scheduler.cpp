@@ -71,7 +71,12 @@ std::unique_ptr<Sequence> Scheduler::take_waiting(std::unique_ptr<Sequence>& seq
 void Scheduler::cancel(RequestId id, std::optional<int> sample) {
   for (auto* queue : {&waiting_, &running_}) {
     for (const auto& sequence : *queue) {
-      if (sequence->id() == id && sample.value_or(sequence->sample) == sequence->sample) {
+      if (sequence->id() != id || (sample && *sample != sequence->sample)) continue;
+      const bool is_awaited =
+          sequence->sample == 0 && !sequence->first_token_at && sequence->shared->num_samples_to_come > 0;
+      if (sample && is_awaited) {
+        sequence->ends_after_prompt = true;
+      } else {
         finish(*sequence, FinishReason::kCancelled);
       }
     }

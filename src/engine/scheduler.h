@@ -27,7 +27,6 @@
 
 #include <memory>
 #include <optional>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -77,7 +76,8 @@ class Scheduler {
   // model and an otherwise empty cache.
   void add(std::unique_ptr<Sequence> sequence);
 
-  // Ends a request, or one of its samples, with kCancelled. No effect when it has ended.
+  // Ends a request, or one of its samples, with kCancelled. No effect when it has ended. The sample that
+  // computes the prompt for others ends when it has.
   void cancel(RequestId id, std::optional<int> sample = {});
   // Ends all of them.
   void end_all(FinishReason reason, const Status& status);
@@ -130,6 +130,7 @@ class Scheduler {
   void read_prompt(Sequence& sequence, const model::SequenceSlice& slice, std::span<const float> logits,
                    std::span<const float> hidden);
   void on_prompt_logits(Sequence& sequence, std::span<const float> logits);
+  static void forget_follower(RequestState& shared);
   void keep_for_samples(const Sequence& first, std::span<const float> logits);
   void admit_samples(const Sequence& first);
   void on_logits(Sequence& sequence, std::span<const float> logits);

@@ -97,15 +97,21 @@ void Scheduler::read_prompt(Sequence& sequence, const model::SequenceSlice& slic
 // The whole prompt is computed, and the logits after it are known: from the model, the cache, or a sample.
 void Scheduler::on_prompt_logits(Sequence& sequence, std::span<const float> logits) {
   if (sequence.follows_sample()) {
-    RequestState& shared = *sequence.shared;
     on_logits(sequence, logits);
-    if (--shared.num_samples_to_come == 0) shared.prompt_logits = {};
+    forget_follower(*sequence.shared);
+  } else if (sequence.ends_after_prompt) {
+    finish(sequence, FinishReason::kCancelled);
   } else if (sequence.max_tokens > sequence.num_prompt_tokens) {
     on_logits(sequence, logits);
   } else {
     if (sequence.forward_at) sequence.timings.prefill_ms = elapsed_ms(*sequence.forward_at, clock_.now());
     finish(sequence, FinishReason::kLength);
   }
+}
+
+// One sample less will need the logits after the prompt.
+void Scheduler::forget_follower(RequestState& shared) {
+  if (--shared.num_samples_to_come == 0) shared.prompt_logits = {};
 }
 
 void Scheduler::keep_for_samples(const Sequence& first, std::span<const float> logits) {
@@ -196,6 +202,7 @@ void Scheduler::finish(Sequence& sequence, FinishReason reason, Status status,
     cache_.release(std::move(*sequence.blocks), sequence.tokens, sequence.num_computed_tokens);
     sequence.blocks.reset();
   }
+  if (sequence.follows_sample()) forget_follower(*sequence.shared);
   sequence.state = SequenceState::kFinished;
   ++stats_.requests_finished;
   ++(reason == FinishReason::kStop        ? stats_.finished_stop

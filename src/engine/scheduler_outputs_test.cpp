@@ -128,6 +128,29 @@ TEST(Outputs, CancellingARequestEndsAllItsSamples) {
   }
 }
 
+// Whichever it is and whenever it goes, the other samples get their replies.
+TEST(Outputs, OneSampleMayBeCancelledAlone) {
+  const Request prompt = samples_of(tokens(90, 1), 3);
+  for (const int victim : {0, 1, 2}) {
+    for (const int num_steps : {0, 1, 2, 10}) {
+      Harness harness;
+      const RequestId id = harness.add(prompt);
+      for (int i = 0; i < num_steps; ++i) harness.step();
+      harness.scheduler().cancel(id, victim);
+      harness.run();
+      for (int i = 0; i < 3; ++i) {
+        const Outcome& sample = harness.samples.at(id).at(i);
+        if (i == victim) {
+          EXPECT_EQ(sample.finish, FinishReason::kCancelled);
+        } else {
+          expect_as_alone(sample, prompt, i);
+        }
+      }
+      EXPECT_EQ(harness.scheduler().stats().prompt_tokens_computed, 90);
+    }
+  }
+}
+
 TEST(Outputs, SamplesOutliveAClearedCache) {
   Harness harness;
   const Request prompt = samples_of(tokens(70, 1), 3);

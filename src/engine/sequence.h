@@ -45,6 +45,7 @@ struct Sequence {
   int max_tokens = 0;           // of prompt and reply together
   int num_computed_tokens = 0;  // whose K and V are in the blocks
   std::uint64_t seed = 0;
+  bool ends_after_prompt = false;            // cancelled, but others wait for the prompt
   std::optional<kv::SequenceBlocks> blocks;  // while running
 
   // While waiting: the request that is computing a prefix of this prompt, and how many tokens of its own it
