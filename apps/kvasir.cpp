@@ -37,8 +37,8 @@ void set_up_log(const std::string& level) {
   spdlog::set_default_logger(logger);
 }
 
-Status serve(const ModelOptions& model_options, const EngineOptions& engine_options, const HttpOptions& http_options,
-             const ServeOptions& serve_options) {
+Status serve(const ModelOptions& model_options, const EngineOptions& engine_options,
+             const HttpOptions& http_options, const ServeOptions& serve_options) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
   KVASIR_ASSIGN_OR_RETURN(const server::HttpConfig http_config, http_options.http_config());
   const SteadyClock clock;
@@ -85,7 +85,8 @@ Status generate(const ModelOptions& model_options, const EngineOptions& engine_o
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
   KVASIR_ASSIGN_OR_RETURN(const ServedModel served, load_served_model(model_options, {}));
   const SteadyClock clock;
-  KVASIR_ASSIGN_OR_RETURN(const auto engine, engine::Engine::start(*served.loaded.model, engine_config, clock));
+  KVASIR_ASSIGN_OR_RETURN(const auto engine,
+                          engine::Engine::start(*served.loaded.model, engine_config, clock));
   api::ApiService service(served.parts(*engine, clock));
   std::mutex mutex;
   std::condition_variable changed;
@@ -221,8 +222,7 @@ int run(int argc, char** argv) {
   generate_command->add_option("--max-new-tokens", max_new_tokens, "Length of the reply at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  generate_command
-      ->add_option("--temperature", spec.sampling.temperature, "0: the likeliest token each time")
+  generate_command->add_option("--temperature", spec.sampling.temperature, "0: the likeliest token each time")
       ->check(CLI::Range(0.0f, 100.0f))
       ->capture_default_str();
   generate_command->add_option("--top-k", spec.sampling.top_k, "Draw from the k likeliest; 0: from all")

@@ -93,7 +93,8 @@ Result<server::HttpConfig> HttpOptions::http_config() const {
     if (!key.empty() && key[0] != '#') result.api_keys.push_back(std::move(key));
   }
   // Whoever names a file wants a locked door.
-  if (result.api_keys.empty()) return error(StatusCode::kInvalidArgument, "--api-key-file: no key in '{}'", api_key_file);
+  if (result.api_keys.empty())
+    return error(StatusCode::kInvalidArgument, "--api-key-file: no key in '{}'", api_key_file);
   return result;
 }
 
@@ -157,9 +158,11 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
 }
 
 void add_serve_options(CLI::App& command, ServeOptions& options) {
-  add_list(command, "--served-model-name", options.names,
+  add_list(
+      command, "--served-model-name", options.names,
       "Names by which clients ask for the model, the first one in its answers; default: the folder's name");
-  add(command, "--chat-template", options.chat_template, "File with a chat template in place of the model's own");
+  add(command, "--chat-template", options.chat_template,
+      "File with a chat template in place of the model's own");
   add(command, "--request-timeout", options.request_timeout_seconds,
       "Seconds after which a request ends with an error, queued or running; 0: never")
       ->check(CLI::Range(0, 1'000'000))
@@ -173,15 +176,17 @@ void add_http_options(CLI::App& command, HttpOptions& options) {
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   add_list(command, "--api-key", options.http.api_keys,
-      "A key that clients must send; may be given more than once. Each key has a cache of its own");
+           "A key that clients must send; may be given more than once. Each key has a cache of its own");
   add(command, "--api-key-file", options.api_key_file, "File with such keys, one to a line");
   add_list(command, "--admin-key", options.http.admin_keys,
-      "A key for the routes of the cache, which clients' keys do not open; it opens all others too");
-  add_switch(command, "--share-cache-across-keys", options.http.share_cache_across_keys,
+           "A key for the routes of the cache, which clients' keys do not open; it opens all others too");
+  add_switch(
+      command, "--share-cache-across-keys", options.http.share_cache_across_keys,
       "Let clients with different keys use one cache: from its speed each can tell what others have asked");
   add_list(command, "--cors-origin", options.http.cors_origins,
-      "Origin of web pages that may call the server, such as https://chat.example; * for all. May be given more "
-      "than once");
+           "Origin of web pages that may call the server, such as https://chat.example; * for all. May be "
+           "given more "
+           "than once");
   add(command, "--log-level", options.log_level, "What is logged: debug, info, warn, error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();

@@ -7,7 +7,6 @@
 
 #include "tokenizer/turn_rewrite.h"
 
-
 namespace kvasir {
 namespace {
 
@@ -32,14 +31,20 @@ Status load_templates(const std::string& path, ServedModel& served) {
     KVASIR_ASSIGN_OR_RETURN(templates.chat, tokenizer::ChatTemplate::parse(path, source));
     templates.tool_use.reset();
   } else if (!templates.chat) {
-    spdlog::warn("the model has no chat template: conversations get a plain one; --chat-template names another");
-    KVASIR_ASSIGN_OR_RETURN(templates.chat, tokenizer::ChatTemplate::parse("the plain chat template", kPlainTemplate));
+    spdlog::warn(
+        "the model has no chat template: conversations get a plain one; --chat-template names another");
+    KVASIR_ASSIGN_OR_RETURN(templates.chat,
+                            tokenizer::ChatTemplate::parse("the plain chat template", kPlainTemplate));
   }
-  const auto rewrite = tokenizer::find_turn_rewrite(*templates.chat, templates.bos_token, templates.eos_token);
+  const auto rewrite =
+      tokenizer::find_turn_rewrite(*templates.chat, templates.bos_token, templates.eos_token);
   if (!rewrite.ok()) {
     spdlog::warn("the chat template refuses a plain conversation: {}", rewrite.status().message());
   } else if (*rewrite) {
-    spdlog::warn("the chat template changes earlier turns, so that conversations are found in the cache in part only: {}", **rewrite);
+    spdlog::warn(
+        "the chat template changes earlier turns, so that conversations are found in the cache in part only: "
+        "{}",
+        **rewrite);
   }
   const std::string_view source = templates.select(true)->source();
   served.facts.tool_format = api::detect_tool_format(source).value_or(api::ToolFormat::kHermes);
@@ -50,7 +55,8 @@ Status load_templates(const std::string& path, ServedModel& served) {
 std::string name_of(const ModelOptions& options) {
   if (options.model.empty()) return "kvasir-tiny";
   const std::filesystem::path path = std::filesystem::path(options.model).lexically_normal();
-  const std::string name = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+  const std::string name =
+      path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
   return name.empty() ? "model" : name;
 }
 

@@ -48,7 +48,8 @@ Result<std::vector<json>> run_all(api::ApiService& service, const std::vector<js
   const api::RouteInfo& route = *api::find_route("/generate", no_parameter);
   std::vector<std::unique_ptr<api::Call>> calls;
   for (const json& request : requests) {
-    auto outcome = service.handle(route, no_parameter, request.dump(), {}, [notification] { notification->notify(); });
+    auto outcome =
+        service.handle(route, no_parameter, request.dump(), {}, [notification] { notification->notify(); });
     if (const auto* reply = std::get_if<api::HttpReply>(&outcome)) {
       return error(StatusCode::kInternal, "{}", reply->body);
     }
@@ -109,9 +110,7 @@ struct Bench {
     return engine::Engine::start(*served.loaded.model, config, clock);
   }
 
-  api::ApiService service(engine::Engine& engine) {
-    return api::ApiService(served.parts(engine, clock));
-  }
+  api::ApiService service(engine::Engine& engine) { return api::ApiService(served.parts(engine, clock)); }
 
   Status concurrent();
   Status prefix();

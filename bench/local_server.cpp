@@ -13,7 +13,8 @@ Result<std::unique_ptr<LocalServer>> LocalServer::start(const ModelOptions& mode
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig config, engine_options.engine_config());
   std::unique_ptr<LocalServer> local(new LocalServer());
   KVASIR_ASSIGN_OR_RETURN(local->served_, load_served_model(model_options, {}));
-  KVASIR_ASSIGN_OR_RETURN(local->engine_, engine::Engine::start(*local->served_.loaded.model, config, local->clock_));
+  KVASIR_ASSIGN_OR_RETURN(local->engine_,
+                          engine::Engine::start(*local->served_.loaded.model, config, local->clock_));
   local->service_ = std::make_unique<api::ApiService>(local->served_.parts(*local->engine_, local->clock_));
   server::HttpConfig http_config;
   http_config.port = 0;

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "api/api_service.h"
-#include "apps/served_model.h"
 #include "apps/options.h"
+#include "apps/served_model.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "server/http_server.h"

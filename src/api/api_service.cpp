@@ -38,17 +38,21 @@ std::string joined(const Caller& caller, const std::string& salt) {
 
 ApiService::ApiService(Parts parts)
     : model_(std::move(parts.model)),
-      environment_{parts.tokenizer,  parts.engine,
-                   parts.clock,      model_,
-                   make_token_table(parts.tokenizer, model_), parts.request_timeout,
+      environment_{parts.tokenizer,
+                   parts.engine,
+                   parts.clock,
+                   model_,
+                   make_token_table(parts.tokenizer, model_),
+                   parts.request_timeout,
                    std::move(parts.on_reply)},
       encoder_(parts.tokenizer, parts.templates),
       created_(unix_seconds()) {}
 
 ApiService::~ApiService() = default;
 
-ApiService::Outcome ApiService::handle(const RouteInfo& route, std::string_view parameter, std::string_view body,
-                                       const Caller& caller, std::function<void()> notify) {
+ApiService::Outcome ApiService::handle(const RouteInfo& route, std::string_view parameter,
+                                       std::string_view body, const Caller& caller,
+                                       std::function<void()> notify) {
   const auto refused = [&](const Refusal& refusal) {
     return HttpReply{http_status(refusal.status.code()), error_body(route.error_style, refusal)};
   };
@@ -57,7 +61,9 @@ ApiService::Outcome ApiService::handle(const RouteInfo& route, std::string_view 
     auto parsed = parse_ordered_json("request body", body);
     if (!parsed.ok()) return refused({parsed.status(), ""});
     if (!parsed->is_object()) {
-      return refused({error(StatusCode::kInvalidArgument, "request body: expected a JSON object, got {}", show(*parsed)), ""});
+      return refused(
+          {error(StatusCode::kInvalidArgument, "request body: expected a JSON object, got {}", show(*parsed)),
+           ""});
     }
     json = std::move(*parsed);
     if (auto refusal = check_model(json, model_)) return refused(*refusal);
@@ -163,14 +169,19 @@ ApiService::Started ApiService::start_chat(Route route, const ordered_json& body
     }
   });
   if (route == Route::kChatCompletions) return make_chat(std::move(generation), environment_, request.tools);
-  if (route == Route::kResponses) return make_responses(std::move(generation), environment_, std::move(request));
+  if (route == Route::kResponses)
+    return make_responses(std::move(generation), environment_, std::move(request));
   return make_messages(std::move(generation), environment_, request.tools);
 }
 
 ordered_json ApiService::models() const {
   ordered_json data = ordered_json::array();
   const auto add = [&](const std::string& name) {
-    data.push_back({{"id", name}, {"object", "model"}, {"created", created_}, {"owned_by", "kvasir"}, {"max_model_len", model_.context}});
+    data.push_back({{"id", name},
+                    {"object", "model"},
+                    {"created", created_},
+                    {"owned_by", "kvasir"},
+                    {"max_model_len", model_.context}});
   };
   add(model_.name);
   for (const std::string& alias : model_.aliases) add(alias);

@@ -40,8 +40,9 @@ class ApiService {
     engine::Engine& engine;
     const Clock& clock;
     ModelFacts model;
-    std::chrono::milliseconds request_timeout{0};            // 0: none
-    std::function<void(const RequestOutcome&)> on_reply = {};  // hears of each reply that has ended; any thread
+    std::chrono::milliseconds request_timeout{0};  // 0: none
+    std::function<void(const RequestOutcome&)> on_reply =
+        {};  // hears of each reply that has ended; any thread
   };
   explicit ApiService(Parts parts);
   ~ApiService();
@@ -50,19 +51,20 @@ class ApiService {
 
   // `parameter`: of the path. `notify` is called, on the engine's thread, whenever the call has something
   // new; it must be quick and may outlive the call.
-  Outcome handle(const RouteInfo& route, std::string_view parameter, std::string_view body, const Caller& caller,
-                 std::function<void()> notify);
+  Outcome handle(const RouteInfo& route, std::string_view parameter, std::string_view body,
+                 const Caller& caller, std::function<void()> notify);
 
   // A generation for the terminal.
-  std::variant<std::unique_ptr<Generation>, Refusal> generate(GenerationSpec spec, std::function<void()> notify);
+  std::variant<std::unique_ptr<Generation>, Refusal> generate(GenerationSpec spec,
+                                                              std::function<void()> notify);
 
   engine::EngineStats engine_stats() const { return environment_.engine.stats(); }
 
  private:
   using Started = std::variant<nlohmann::ordered_json, Refusal, std::unique_ptr<Call>>;
 
-  Started answer(Route route, std::string_view parameter, const nlohmann::ordered_json& body, const Caller& caller,
-                 const std::function<void()>& notify);
+  Started answer(Route route, std::string_view parameter, const nlohmann::ordered_json& body,
+                 const Caller& caller, const std::function<void()>& notify);
   Started start_text(Route route, const nlohmann::ordered_json& body, const Caller& caller,
                      const std::function<void()>& notify);
   Started start_chat(Route route, const nlohmann::ordered_json& body, const Caller& caller,

@@ -33,7 +33,8 @@ void append_event(std::string& out, std::string_view name, std::string_view data
 // The calls that generate: an API says how its replies look.
 class GenerationCall : public Call {
  public:
-  explicit GenerationCall(std::unique_ptr<Generation> generation, ErrorStyle error_style = ErrorStyle::kOpenAi)
+  explicit GenerationCall(std::unique_ptr<Generation> generation,
+                          ErrorStyle error_style = ErrorStyle::kOpenAi)
       : generation_(std::move(generation)), error_style_(error_style) {}
 
   bool streams() const final { return generation_->spec().stream; }

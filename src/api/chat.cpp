@@ -23,7 +23,10 @@ void read_logprobs(FieldReader& reader, GenerationSpec& spec) {
 class ChatCall : public GenerationCall {
  public:
   ChatCall(std::unique_ptr<Generation> generation, const Environment& environment, const ToolUse& tools)
-      : GenerationCall(std::move(generation)), environment_(environment), id_(random_id("chatcmpl-")), created_(unix_seconds()) {
+      : GenerationCall(std::move(generation)),
+        environment_(environment),
+        id_(random_id("chatcmpl-")),
+        created_(unix_seconds()) {
     for (int i = 0; i < this->generation().spec().num_samples; ++i) readers_.emplace_back(tools, "call_");
     // What every chunk of text begins with.
     text_head_ = dump(head("chat.completion.chunk"));
@@ -124,8 +127,8 @@ class ChatCall : public GenerationCall {
     out += "},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
   }
 
-  void append_chunk(std::string& out, int index, ordered_json delta, ordered_json logprobs, ordered_json finish_reason,
-                    const Choice* ended = nullptr) const {
+  void append_chunk(std::string& out, int index, ordered_json delta, ordered_json logprobs,
+                    ordered_json finish_reason, const Choice* ended = nullptr) const {
     ordered_json chunk = head("chat.completion.chunk");
     ordered_json choice;
     choice["index"] = index;

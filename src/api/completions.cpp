@@ -16,7 +16,10 @@ constexpr int kDefaultMaxTokens = 16;  // as OpenAI's
 class CompletionCall : public GenerationCall {
  public:
   CompletionCall(std::unique_ptr<Generation> generation, const Environment& environment)
-      : GenerationCall(std::move(generation)), environment_(environment), id_(random_id("cmpl-")), created_(unix_seconds()) {
+      : GenerationCall(std::move(generation)),
+        environment_(environment),
+        id_(random_id("cmpl-")),
+        created_(unix_seconds()) {
     const GenerationSpec& spec = this->generation().spec();
     const int num_choices = static_cast<int>(this->generation().prompts().size()) * spec.num_samples;
     const int num_top = spec.num_logprobs.value_or(0);
@@ -99,7 +102,8 @@ class CompletionCall : public GenerationCall {
       json["prompt_logprobs"] = prompt_logprobs(environment_.tokenizer, prompt_of(choice));
     }
     if (spec.return_token_ids) {
-      json["token_ids"] = std::vector<TokenId>(choice.ids.end() - static_cast<std::ptrdiff_t>(num_ids), choice.ids.end());
+      json["token_ids"] =
+          std::vector<TokenId>(choice.ids.end() - static_cast<std::ptrdiff_t>(num_ids), choice.ids.end());
       if (is_first) json["prompt_token_ids"] = prompt_of(choice).ids;
     }
     return json;
@@ -136,7 +140,8 @@ std::variant<GenerationSpec, Refusal> parse_completion(const ordered_json& body,
   return spec;
 }
 
-std::unique_ptr<Call> make_completion(std::unique_ptr<Generation> generation, const Environment& environment) {
+std::unique_ptr<Call> make_completion(std::unique_ptr<Generation> generation,
+                                      const Environment& environment) {
   return std::make_unique<CompletionCall>(std::move(generation), environment);
 }
 

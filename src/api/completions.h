@@ -10,7 +10,8 @@
 
 namespace kvasir::api {
 
-std::variant<GenerationSpec, Refusal> parse_completion(const nlohmann::ordered_json& body, const ModelFacts& model);
+std::variant<GenerationSpec, Refusal> parse_completion(const nlohmann::ordered_json& body,
+                                                       const ModelFacts& model);
 
 std::unique_ptr<Call> make_completion(std::unique_ptr<Generation> generation, const Environment& environment);
 

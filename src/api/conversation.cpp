@@ -19,7 +19,8 @@ bool is_tool_name(const ordered_json& name) {
   if (!name.is_string()) return false;
   const auto& text = name.get_ref<const std::string&>();
   const auto is_plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
   };
   return !text.empty() && text.size() <= kMaxNameBytes && std::all_of(text.begin(), text.end(), is_plain);
 }
@@ -77,14 +78,16 @@ std::variant<ordered_json, Refusal> normalize(const ordered_json& message, const
 
 std::variant<std::string, Refusal> join_parts(const ordered_json& content, const std::string& what) {
   if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array()) return refuse(what, fmt::format("expected a string or a list of parts, got {}", show(content)));
+  if (!content.is_array())
+    return refuse(what, fmt::format("expected a string or a list of parts, got {}", show(content)));
   std::string text;
   for (const ordered_json& part : content) {
     const bool is_object = part.is_object() && part.contains("type") && part["type"].is_string();
     const std::string type = is_object ? part["type"].get<std::string>() : "";
     const bool is_text = type == "text" || type == "input_text" || type == "output_text";
     if (!is_text) {
-      return refuse(what, fmt::format("expected parts of type text, got {}", is_object ? "'" + type.substr(0, 40) + "'" : show(part)));
+      return refuse(what, fmt::format("expected parts of type text, got {}",
+                                      is_object ? "'" + type.substr(0, 40) + "'" : show(part)));
     }
     if (!part.contains("text") || !part["text"].is_string()) return refuse(what, "a text part has no text");
     if (&part != &content.front()) text += '\n';
@@ -123,9 +126,12 @@ void read_tools(FieldReader& reader, const char* key, Conversation& conversation
     const auto function = tool.find("function");
     if (function == tool.end() || !function->is_object() || !function->contains("name") ||
         !is_tool_name((*function)["name"])) {
-      return reader.refuse(what, fmt::format("expected function.name of 1 to {} letters, digits, '_', '-', '.'", kMaxNameBytes));
+      return reader.refuse(
+          what,
+          fmt::format("expected function.name of 1 to {} letters, digits, '_', '-', '.'", kMaxNameBytes));
     }
-    if (function->contains("parameters") && !(*function)["parameters"].is_object() && !(*function)["parameters"].is_null()) {
+    if (function->contains("parameters") && !(*function)["parameters"].is_object() &&
+        !(*function)["parameters"].is_null()) {
       return reader.refuse(what, "function.parameters: expected a JSON schema");
     }
     names.push_back((*function)["name"].get<std::string>());
@@ -139,7 +145,8 @@ void read_tools(FieldReader& reader, const char* key, Conversation& conversation
 void read_template_variables(FieldReader& reader, Conversation& conversation) {
   reader.read("add_generation_prompt", conversation.add_generation_prompt);
   reader.read("continue_final_message", conversation.continue_final_message);
-  if (conversation.continue_final_message && conversation.add_generation_prompt && reader.has("add_generation_prompt")) {
+  if (conversation.continue_final_message && conversation.add_generation_prompt &&
+      reader.has("add_generation_prompt")) {
     reader.refuse("continue_final_message", "cannot be true where add_generation_prompt is");
   }
   if (const ordered_json* variables = reader.take("chat_template_kwargs")) {
@@ -167,7 +174,8 @@ Result<std::string> ConversationEncoder::render(const Conversation& conversation
   last.erase(last.find_last_not_of(" \t\n") + 1);
   const std::size_t found = text.rfind(last);
   if (found == std::string::npos) {
-    return error(StatusCode::kInvalidArgument, "the chat template does not show the last message, which the reply is to continue");
+    return error(StatusCode::kInvalidArgument,
+                 "the chat template does not show the last message, which the reply is to continue");
   }
   text.resize(found + last.size());
   return text;
@@ -196,7 +204,8 @@ Result<ConversationEncoder::Encoded> ConversationEncoder::encode(const Conversat
 
 // The last reply of ours in the conversation that is as it was.
 std::optional<ReplyMemory::Found> ConversationEncoder::find_reply(const Conversation& conversation,
-                                                                  const std::string& text, ReplyMemory& memory,
+                                                                  const std::string& text,
+                                                                  ReplyMemory& memory,
                                                                   const std::string& salt) const {
   constexpr int kMaxTries = 3;
   int num_tries = 0;

@@ -55,7 +55,8 @@ class ConversationEncoder {
     std::vector<TokenId> ids;
     std::string text;
   };
-  Result<Encoded> encode(const Conversation& conversation, ReplyMemory& memory, const std::string& salt) const;
+  Result<Encoded> encode(const Conversation& conversation, ReplyMemory& memory,
+                         const std::string& salt) const;
 
  private:
   std::optional<ReplyMemory::Found> find_reply(const Conversation& conversation, const std::string& text,

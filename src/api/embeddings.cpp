@@ -39,7 +39,8 @@ class EmbeddingCall : public Call {
   std::optional<Refusal> submit(const std::function<void()>& notify) {
     std::vector<std::vector<TokenId>> prompts;
     for (const Prompt& input : request_.inputs) {
-      auto ids = encode_prompt(environment_.tokenizer, input, request_.add_special_tokens, request_.truncate_prompt_tokens);
+      auto ids = encode_prompt(environment_.tokenizer, input, request_.add_special_tokens,
+                               request_.truncate_prompt_tokens);
       if (!ids.ok()) return Refusal{ids.status(), "input"};
       num_tokens_ += static_cast<int>(ids->size());
       prompts.push_back(std::move(*ids));
@@ -54,12 +55,14 @@ class EmbeddingCall : public Call {
       if (environment_.request_timeout.count() > 0) {
         request.deadline = environment_.clock.now() + environment_.request_timeout;
       }
-      auto id = environment_.engine.submit(std::move(request), [events = events_, notify, i](engine::TokenEvent event) {
-        Event sent = {i, std::move(event)};
-        events->try_send(sent);
-        notify();
-      });
-      if (!id.ok()) return Refusal{id.status(), id.status().code() == StatusCode::kInvalidArgument ? "input" : ""};
+      auto id = environment_.engine.submit(std::move(request),
+                                           [events = events_, notify, i](engine::TokenEvent event) {
+                                             Event sent = {i, std::move(event)};
+                                             events->try_send(sent);
+                                             notify();
+                                           });
+      if (!id.ok())
+        return Refusal{id.status(), id.status().code() == StatusCode::kInvalidArgument ? "input" : ""};
       ids_.push_back(*id);
     }
     return std::nullopt;
@@ -73,7 +76,8 @@ class EmbeddingCall : public Call {
       engine::TokenEvent& event = received->event;
       if (!event.finish) continue;
       if (event.finish == engine::FinishReason::kError) status_ = event.status;
-      if (event.finish == engine::FinishReason::kCancelled) status_ = error(StatusCode::kUnavailable, "the server is shutting down");
+      if (event.finish == engine::FinishReason::kCancelled)
+        status_ = error(StatusCode::kUnavailable, "the server is shutting down");
       results_[received->index] = std::move(event.embedding);
       ++num_done_;
     }
@@ -93,7 +97,8 @@ class EmbeddingCall : public Call {
   };
 
   std::string body() {
-    ordered_json json = {{"object", "list"}, {"data", ordered_json::array()}, {"model", environment_.model.name}};
+    ordered_json json = {
+        {"object", "list"}, {"data", ordered_json::array()}, {"model", environment_.model.name}};
     for (std::size_t i = 0; i < results_.size(); ++i) {
       normalize(results_[i]);
       json["data"].push_back({{"object", "embedding"}, {"index", i}, {"embedding", written(results_[i])}});
@@ -117,7 +122,8 @@ class EmbeddingCall : public Call {
   const Environment& environment_;
   const EmbeddingRequest request_;
   // Of each input one event or two: the engine's own limits bound them. Shared with the engine's sinks.
-  std::shared_ptr<Channel<Event>> events_ = std::make_shared<Channel<Event>>(std::numeric_limits<std::size_t>::max());
+  std::shared_ptr<Channel<Event>> events_ =
+      std::make_shared<Channel<Event>>(std::numeric_limits<std::size_t>::max());
   std::vector<engine::RequestId> ids_;
   std::vector<std::vector<float>> results_;
   std::size_t num_done_ = 0;
@@ -134,7 +140,8 @@ std::variant<EmbeddingRequest, Refusal> parse_embeddings(const ordered_json& bod
   read_prompts(reader, "input", model, request.inputs);
   std::string format = "float";
   reader.read("encoding_format", format, 20);
-  if (format != "float" && format != "base64") reader.refuse("encoding_format", "expected 'float' or 'base64'");
+  if (format != "float" && format != "base64")
+    reader.refuse("encoding_format", "expected 'float' or 'base64'");
   request.is_base64 = format == "base64";
   reader.only("dimensions", nullptr, "embeddings have the model's size");
   reader.read("add_special_tokens", request.add_special_tokens);
@@ -149,7 +156,8 @@ std::variant<EmbeddingRequest, Refusal> parse_embeddings(const ordered_json& bod
   return request;
 }
 
-std::variant<std::unique_ptr<Call>, Refusal> start_embeddings(const Environment& environment, EmbeddingRequest request,
+std::variant<std::unique_ptr<Call>, Refusal> start_embeddings(const Environment& environment,
+                                                              EmbeddingRequest request,
                                                               const std::function<void()>& notify) {
   auto call = std::make_unique<EmbeddingCall>(environment, std::move(request));
   if (auto refusal = call->submit(notify)) return std::move(*refusal);

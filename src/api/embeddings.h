@@ -22,10 +22,12 @@ struct EmbeddingRequest {
   int priority = 0;
 };
 
-std::variant<EmbeddingRequest, Refusal> parse_embeddings(const nlohmann::ordered_json& body, const ModelFacts& model);
+std::variant<EmbeddingRequest, Refusal> parse_embeddings(const nlohmann::ordered_json& body,
+                                                         const ModelFacts& model);
 
 // `notify` as in Generation::start.
-std::variant<std::unique_ptr<Call>, Refusal> start_embeddings(const Environment& environment, EmbeddingRequest request,
+std::variant<std::unique_ptr<Call>, Refusal> start_embeddings(const Environment& environment,
+                                                              EmbeddingRequest request,
                                                               const std::function<void()>& notify);
 
 }  // namespace kvasir::api

@@ -10,7 +10,8 @@ Result<std::vector<TokenId>> encode_prompt(const tokenizer::Tokenizer& tokenizer
   } else {
     KVASIR_ASSIGN_OR_RETURN(ids, tokenizer.encode(std::get<std::string>(prompt), {add_special_tokens}));
   }
-  if (truncate_to && ids.size() > static_cast<std::size_t>(*truncate_to)) ids.erase(ids.begin(), ids.end() - *truncate_to);
+  if (truncate_to && ids.size() > static_cast<std::size_t>(*truncate_to))
+    ids.erase(ids.begin(), ids.end() - *truncate_to);
   return ids;
 }
 

@@ -13,7 +13,8 @@ std::string show(const ordered_json& value) {
   // A long value is not written out only to be cut.
   if (value.is_string()) {
     const auto& text = value.get_ref<const std::string&>();
-    return ordered_json(text.substr(0, kMaxBytes)).dump(-1, ' ', true, ordered_json::error_handler_t::replace);
+    return ordered_json(text.substr(0, kMaxBytes))
+        .dump(-1, ' ', true, ordered_json::error_handler_t::replace);
   }
   if (value.is_structured()) return value.type_name();
   return value.dump();
@@ -25,7 +26,8 @@ ordered_json member(const ordered_json& value, const char* key, ordered_json oth
   return found == value.end() ? std::move(otherwise) : *found;
 }
 
-FieldReader::FieldReader(const ordered_json& object, std::string path) : object_(object), path_(std::move(path)) {}
+FieldReader::FieldReader(const ordered_json& object, std::string path)
+    : object_(object), path_(std::move(path)) {}
 
 bool FieldReader::has(const char* key) const {
   const auto found = object_.find(key);
@@ -65,8 +67,9 @@ void FieldReader::read(const char* key, int& out, std::int64_t least, std::int64
 void FieldReader::read(const char* key, std::optional<int>& out, std::int64_t least, std::int64_t most) {
   const ordered_json* value = take(key);
   if (value == nullptr) return;
-  const bool is_huge = value->is_number_unsigned() &&
-                       value->get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<int>::max());
+  const bool is_huge =
+      value->is_number_unsigned() &&
+      value->get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<int>::max());
   if (!value->is_number_integer() || is_huge || value->get<std::int64_t>() < least ||
       value->get<std::int64_t>() > most) {
     return refuse(key, fmt::format("expected an integer from {} to {}, got {}", least, most, show(*value)));
@@ -110,7 +113,8 @@ void FieldReader::read_strings(const char* key, std::vector<std::string>& out, s
   }
 }
 
-void FieldReader::read_ids(const char* key, std::vector<TokenId>& out, std::size_t max_count, int vocab_size) {
+void FieldReader::read_ids(const char* key, std::vector<TokenId>& out, std::size_t max_count,
+                           int vocab_size) {
   const ordered_json* value = take(key);
   if (value == nullptr) return;
   if (!value->is_array() || value->size() > max_count) {

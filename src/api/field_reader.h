@@ -20,7 +20,8 @@ namespace kvasir::api {
 
 class FieldReader {
  public:
-  // `path` names the object in messages, as in "stream_options."; "" for the body itself. Requires: an object.
+  // `path` names the object in messages, as in "stream_options."; "" for the body itself. Requires: an
+  // object.
   explicit FieldReader(const nlohmann::ordered_json& object, std::string path = "");
 
   bool has(const char* key) const;
@@ -36,7 +37,8 @@ class FieldReader {
   // Any 64-bit integer, signed or not.
   void read_seed(const char* key, std::optional<std::uint64_t>& out);
   // A string or a list of them, none empty.
-  void read_strings(const char* key, std::vector<std::string>& out, std::size_t max_count, std::size_t max_bytes);
+  void read_strings(const char* key, std::vector<std::string>& out, std::size_t max_count,
+                    std::size_t max_bytes);
   // A list of token ids below `vocab_size`.
   void read_ids(const char* key, std::vector<TokenId>& out, std::size_t max_count, int vocab_size);
 

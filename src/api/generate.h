@@ -11,7 +11,8 @@
 namespace kvasir::api {
 
 // Every field is checked for type and range; an unknown one is refused by name.
-std::variant<GenerationSpec, Refusal> parse_generate(const nlohmann::ordered_json& body, const ModelFacts& model);
+std::variant<GenerationSpec, Refusal> parse_generate(const nlohmann::ordered_json& body,
+                                                     const ModelFacts& model);
 
 std::unique_ptr<Call> make_generate(std::unique_ptr<Generation> generation);
 

@@ -63,13 +63,15 @@ std::optional<Refusal> Generation::submit(const std::function<void()>& notify) {
       Choice& choice = choices_.emplace_back();
       choice.index = static_cast<int>(choices_.size()) - 1;
       choice.prompt = i;
-      running_.push_back({tokenizer::IncrementalDetokenizer(environment_.tokenizer, {skips}), StopText(spec_.stop)});
+      running_.push_back(
+          {tokenizer::IncrementalDetokenizer(environment_.tokenizer, {skips}), StopText(spec_.stop)});
     }
-    auto id = environment_.engine.submit(request(prompts_[i]), [events = events_, notify, i](engine::TokenEvent event) {
-      Event sent = {i, std::move(event)};
-      events->try_send(sent);
-      notify();
-    });
+    auto id = environment_.engine.submit(request(prompts_[i]),
+                                         [events = events_, notify, i](engine::TokenEvent event) {
+                                           Event sent = {i, std::move(event)};
+                                           events->try_send(sent);
+                                           notify();
+                                         });
     if (!id.ok()) {
       status_ = id.status();
       const bool is_prompt = id.status().code() == StatusCode::kInvalidArgument;
@@ -128,7 +130,8 @@ std::optional<Generation::Delta> Generation::next() {
     if (!received) return std::nullopt;
     engine::TokenEvent& event = received->event;
     PromptReport& prompt = prompts_[received->prompt];
-    std::move(event.prompt_logprobs.begin(), event.prompt_logprobs.end(), std::back_inserter(prompt.logprobs));
+    std::move(event.prompt_logprobs.begin(), event.prompt_logprobs.end(),
+              std::back_inserter(prompt.logprobs));
     Choice& choice = choices_[received->prompt * spec_.best_of + event.sample];
     // After a stop string the engine may have been a step ahead.
     if (choice.has_ended) continue;

@@ -32,16 +32,16 @@ struct Environment {
   const ModelFacts& model;
   std::shared_ptr<const grammar::TokenTable> token_table;  // shared with the constraints
   std::chrono::milliseconds request_timeout{0};            // 0: none
-  std::function<void(const RequestOutcome&)> on_reply;     // hears of each choice that has ended; may be empty
+  std::function<void(const RequestOutcome&)> on_reply;  // hears of each choice that has ended; may be empty
 };
 
 // Of one prompt.
 struct PromptReport {
   std::vector<TokenId> ids;
-  std::string text;                               // for echo
-  std::vector<engine::TokenLogprobs> logprobs;    // of ids[1] and all after it, when asked for
+  std::string text;                             // for echo
+  std::vector<engine::TokenLogprobs> logprobs;  // of ids[1] and all after it, when asked for
   double tokenize_ms = 0;
-  engine::RequestTimings timings;                 // of its first choice
+  engine::RequestTimings timings;  // of its first choice
 };
 
 // Of one choice; complete when it has ended.
@@ -52,9 +52,9 @@ struct Choice {
   std::vector<TokenId> ids;
   std::vector<engine::TokenLogprobs> logprobs;  // of each id, when asked for
   double sum_logprobs = 0;
-  bool is_cut = false;                      // by the limit of tokens; else by a stop, or the model itself
-  std::optional<std::string> stop_text;     // the stop string that ended it
-  std::optional<TokenId> stop_token;        // the caller's stop token that did
+  bool is_cut = false;                   // by the limit of tokens; else by a stop, or the model itself
+  std::optional<std::string> stop_text;  // the stop string that ended it
+  std::optional<TokenId> stop_token;     // the caller's stop token that did
   bool has_ended = false;
   engine::RequestTimings timings;
 };
@@ -69,7 +69,7 @@ class Generation {
   // What is new in one choice: the text and the token that came, or its end.
   struct Delta {
     const Choice& choice;
-    std::string text;  // may be empty
+    std::string text;             // may be empty
     std::size_t num_new_ids = 0;  // at the end of choice.ids
   };
 

@@ -34,7 +34,8 @@ void read_logit_bias(FieldReader& reader, const ModelFacts& model, engine::Sampl
   const auto add = [&](std::string_view id_text, const ordered_json& bias) {
     TokenId id = -1;
     const auto [end, failure] = std::from_chars(id_text.data(), id_text.data() + id_text.size(), id);
-    if (failure != std::errc() || end != id_text.data() + id_text.size() || id < 0 || id >= model.vocab_size) {
+    if (failure != std::errc() || end != id_text.data() + id_text.size() || id < 0 ||
+        id >= model.vocab_size) {
       return reader.refuse("logit_bias", fmt::format("expected token ids from 0 to {}, got {}",
                                                      model.vocab_size - 1, id_text.substr(0, 40)));
     }
@@ -83,18 +84,19 @@ bool is_list_of_ids(const ordered_json& value) {
 
 }  // namespace
 
-void read_prompts(FieldReader& reader, const char* key, const ModelFacts& model, std::vector<Prompt>& prompts) {
+void read_prompts(FieldReader& reader, const char* key, const ModelFacts& model,
+                  std::vector<Prompt>& prompts) {
   reader.require(key);
   const ordered_json* value = reader.take(key);
   if (value == nullptr) return;
   const bool is_one = value->is_string() || is_list_of_ids(*value);
   if (!is_one && (!value->is_array() || value->empty())) {
     return reader.refuse(key, fmt::format("expected a string, token ids, or a list of either, got {}",
-                                               value->is_array() ? "an empty list" : show(*value)));
+                                          value->is_array() ? "an empty list" : show(*value)));
   }
   if (!is_one && value->size() > RequestLimits::kMaxPrompts) {
-    return reader.refuse(key, fmt::format("expected at most {} prompts, got {}", RequestLimits::kMaxPrompts,
-                                               value->size()));
+    return reader.refuse(
+        key, fmt::format("expected at most {} prompts, got {}", RequestLimits::kMaxPrompts, value->size()));
   }
   const auto add = [&](const ordered_json& one) {
     if (one.is_string()) {
@@ -156,13 +158,16 @@ std::optional<Refusal> check_model(const ordered_json& body, const ModelFacts& m
   const auto found = body.find("model");
   if (found == body.end() || found->is_null()) return std::nullopt;
   if (!found->is_string()) {
-    return Refusal{error(StatusCode::kInvalidArgument, "model: expected a string, got {}", show(*found)), "model"};
+    return Refusal{error(StatusCode::kInvalidArgument, "model: expected a string, got {}", show(*found)),
+                   "model"};
   }
   const auto& name = found->get_ref<const std::string&>();
-  if (name == model.name || std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end()) {
+  if (name == model.name ||
+      std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end()) {
     return std::nullopt;
   }
-  return Refusal{error(StatusCode::kNotFound, "model: there is no '{}' here, only '{}'", name.substr(0, 100), model.name),
+  return Refusal{error(StatusCode::kNotFound, "model: there is no '{}' here, only '{}'", name.substr(0, 100),
+                       model.name),
                  "model"};
 }
 
@@ -171,7 +176,8 @@ std::optional<Refusal> check_counts(const GenerationSpec& spec) {
     return Refusal{error(StatusCode::kInvalidArgument, "{}: {}", param, why), param};
   };
   if (spec.best_of < spec.num_samples) {
-    return refuse("best_of", fmt::format("expected at least n, which is {}, got {}", spec.num_samples, spec.best_of));
+    return refuse("best_of",
+                  fmt::format("expected at least n, which is {}, got {}", spec.num_samples, spec.best_of));
   }
   if (spec.stream && spec.best_of > spec.num_samples) {
     return refuse("best_of", "must be n in a stream: the best are known at the end only");

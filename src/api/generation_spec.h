@@ -28,12 +28,12 @@ struct RequestLimits {
 
 struct GenerationSpec {
   std::vector<Prompt> prompts;
-  double encode_ms = 0;  // that a prompt of tokens has taken to be made
-  bool add_special_tokens = true;              // to prompts that are text
-  std::optional<int> truncate_prompt_tokens;   // only the last so many
-  int num_samples = 1;                         // choices for each prompt
-  int best_of = 1;                             // of which they are the likeliest
-  std::optional<int> max_new_tokens;           // none: as the context allows
+  double encode_ms = 0;                       // that a prompt of tokens has taken to be made
+  bool add_special_tokens = true;             // to prompts that are text
+  std::optional<int> truncate_prompt_tokens;  // only the last so many
+  int num_samples = 1;                        // choices for each prompt
+  int best_of = 1;                            // of which they are the likeliest
+  std::optional<int> max_new_tokens;          // none: as the context allows
   int min_new_tokens = 0;
   engine::SamplingParams sampling;
   std::vector<std::string> stop;
@@ -53,10 +53,10 @@ struct GenerationSpec {
 
 // What the fields are checked against.
 struct ModelFacts {
-  std::string name;         // as clients call it
+  std::string name;  // as clients call it
   std::vector<std::string> aliases;
   int vocab_size = 0;
-  int context = 0;          // tokens of prompt and reply
+  int context = 0;  // tokens of prompt and reply
   std::vector<TokenId> eos_token_ids;
   ToolFormat tool_format = ToolFormat::kHermes;  // in which it writes calls of tools
   ToolCallSyntax tool_syntax;
@@ -67,7 +67,8 @@ struct ModelFacts {
 void read_common_fields(FieldReader& reader, const ModelFacts& model, GenerationSpec& spec);
 
 // A string, a list of token ids, or a list of either: OpenAI's `prompt` and `input`. Required.
-void read_prompts(FieldReader& reader, const char* key, const ModelFacts& model, std::vector<Prompt>& prompts);
+void read_prompts(FieldReader& reader, const char* key, const ModelFacts& model,
+                  std::vector<Prompt>& prompts);
 
 // `model`: one of the names of the model that is served, or absent. Refused with 404.
 std::optional<Refusal> check_model(const nlohmann::ordered_json& body, const ModelFacts& model);

@@ -11,7 +11,9 @@ namespace {
 using nlohmann::ordered_json;
 
 std::string type_of(const ordered_json& block) {
-  return block.is_object() && block.contains("type") && block["type"].is_string() ? block["type"].get<std::string>() : "";
+  return block.is_object() && block.contains("type") && block["type"].is_string()
+             ? block["type"].get<std::string>()
+             : "";
 }
 
 // Anthropic's messages as OpenAI's: results of tools are messages of their own, uses of tools are tool_calls.
@@ -35,7 +37,8 @@ class MessageTranslator {
       out_.push_back({{"role", role}, {"content", content}});
       return;
     }
-    if (!content.is_array() || content.empty()) return reader_.refuse(what, "expected content: a string or blocks");
+    if (!content.is_array() || content.empty())
+      return reader_.refuse(what, "expected content: a string or blocks");
     ordered_json texts = ordered_json::array(), calls = ordered_json::array();
     for (const ordered_json& block : content) block_of(block, role, what, texts, calls);
     if (texts.empty() && calls.empty()) return;
@@ -46,22 +49,25 @@ class MessageTranslator {
   }
 
  private:
-  void block_of(const ordered_json& block, const ordered_json& role, const std::string& what, ordered_json& texts,
-                ordered_json& calls) {
+  void block_of(const ordered_json& block, const ordered_json& role, const std::string& what,
+                ordered_json& texts, ordered_json& calls) {
     const std::string type = type_of(block);
     if (type == "text") {
       texts.push_back(block);
     } else if (type == "tool_use" && role == "assistant") {
       calls.push_back({{"id", member(block, "id", ordered_json(""))},
                        {"type", "function"},
-                       {"function", {{"name", member(block, "name")}, {"arguments", member(block, "input", ordered_json::object())}}}});
+                       {"function",
+                        {{"name", member(block, "name")},
+                         {"arguments", member(block, "input", ordered_json::object())}}}});
     } else if (type == "tool_result" && role == "user") {
       out_.push_back({{"role", "tool"},
                       {"tool_call_id", member(block, "tool_use_id", ordered_json(""))},
                       {"content", member(block, "content", ordered_json(""))}});
     } else if (type != "thinking" && type != "redacted_thinking") {
       // What a model thought in earlier turns is not part of the next prompt.
-      reader_.refuse(what, fmt::format("expected blocks of type text, tool_use or tool_result, got '{}'", type.substr(0, 40)));
+      reader_.refuse(what, fmt::format("expected blocks of type text, tool_use or tool_result, got '{}'",
+                                       type.substr(0, 40)));
     }
   }
 
@@ -78,7 +84,8 @@ ordered_json translate_tools(FieldReader& reader) {
     for (const ordered_json& tool : *tools) {
       const std::string type = type_of(tool);
       if (!tool.is_object() || (!type.empty() && type != "custom")) {
-        reader.refuse("tools", fmt::format("only tools of the client's own are supported, got {}", type.empty() ? show(tool) : type));
+        reader.refuse("tools", fmt::format("only tools of the client's own are supported, got {}",
+                                           type.empty() ? show(tool) : type));
         return ordered_json::object();
       }
       ordered_json function = {{"name", member(tool, "name")}};
@@ -104,7 +111,10 @@ ordered_json translate_tools(FieldReader& reader) {
 class MessagesCall : public GenerationCall {
  public:
   MessagesCall(std::unique_ptr<Generation> generation, const Environment& environment, const ToolUse& tools)
-      : GenerationCall(std::move(generation), ErrorStyle::kAnthropic), environment_(environment), id_(random_id("msg_")), reader_(tools, "toolu_") {}
+      : GenerationCall(std::move(generation), ErrorStyle::kAnthropic),
+        environment_(environment),
+        id_(random_id("msg_")),
+        reader_(tools, "toolu_") {}
 
  protected:
   void begin(std::string& out) override {
@@ -147,7 +157,8 @@ class MessagesCall : public GenerationCall {
       ordered_json input = ordered_json::parse(call.arguments, nullptr, false);
       // What the model cut short is no JSON.
       if (!input.is_object()) input = ordered_json::object();
-      content.push_back({{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", std::move(input)}});
+      content.push_back(
+          {{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", std::move(input)}});
     }
     message["stop_reason"] = stop_reason_of(choice);
     message["stop_sequence"] = stop_sequence_of(choice);
@@ -172,7 +183,8 @@ class MessagesCall : public GenerationCall {
     const Usage usage = generation().usage();
     const GenerationSpec& spec = generation().spec();
     const int computed = usage.prompt_tokens - usage.cached_tokens;
-    const bool is_kept = spec.use_cache && spec.use_prefix_cache && usage.prompt_tokens >= environment_.engine.config().min_tokens;
+    const bool is_kept = spec.use_cache && spec.use_prefix_cache &&
+                         usage.prompt_tokens >= environment_.engine.config().min_tokens;
     return {{"input_tokens", is_kept ? 0 : computed},
             {"cache_creation_input_tokens", is_kept ? computed : 0},
             {"cache_read_input_tokens", usage.cached_tokens},
@@ -187,7 +199,12 @@ class MessagesCall : public GenerationCall {
           append_delta(out, {{"type", "text_delta"}, {"text", piece.text}});
           break;
         case ReplyPiece::Kind::kCallBegin:
-          open_block(out, {{"type", "tool_use"}, {"id", reader_.calls()[piece.call].id}, {"name", piece.text}, {"input", ordered_json::object()}}, false);
+          open_block(out,
+                     {{"type", "tool_use"},
+                      {"id", reader_.calls()[piece.call].id},
+                      {"name", piece.text},
+                      {"input", ordered_json::object()}},
+                     false);
           break;
         case ReplyPiece::Kind::kArguments:
           append_delta(out, {{"type", "input_json_delta"}, {"partial_json", piece.text}});

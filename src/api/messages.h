@@ -10,7 +10,8 @@
 
 namespace kvasir::api {
 
-std::variant<ChatRequest, Refusal> parse_messages(const nlohmann::ordered_json& body, const ModelFacts& model);
+std::variant<ChatRequest, Refusal> parse_messages(const nlohmann::ordered_json& body,
+                                                  const ModelFacts& model);
 
 std::unique_ptr<Call> make_messages(std::unique_ptr<Generation> generation, const Environment& environment,
                                     const ToolUse& tools);

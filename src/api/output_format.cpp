@@ -10,8 +10,8 @@
 namespace kvasir::api {
 namespace {
 
-using nlohmann::ordered_json;
 using grammar::GrammarBuilder;
+using nlohmann::ordered_json;
 
 // The one format of a request, and the field that asked for it.
 class FormatReader {
@@ -27,7 +27,8 @@ class FormatReader {
   }
 
   void json_object(const char* key) {
-    build(key, [](GrammarBuilder& builder) -> Result<grammar::Expr> { return grammar::add_json_object(builder); });
+    build(key,
+          [](GrammarBuilder& builder) -> Result<grammar::Expr> { return grammar::add_json_object(builder); });
   }
 
   void regex(const char* key, const ordered_json* value) {
@@ -70,7 +71,8 @@ class FormatReader {
 
   template <typename Add>
   void build(const char* key, const Add& add) {
-    if (format_ != nullptr) return reader_.refuse(key, "a reply has one format only, and another field asks for one");
+    if (format_ != nullptr)
+      return reader_.refuse(key, "a reply has one format only, and another field asks for one");
     GrammarBuilder builder;
     const Result<grammar::Expr> root = add(builder);
     if (!root.ok()) return reader_.refuse(key, root.status().message());
@@ -87,7 +89,8 @@ void read_type(FieldReader& reader, FormatReader& formats) {
   constexpr const char* kKey = "response_format";
   const ordered_json* value = reader.take(kKey);
   if (value == nullptr) return;
-  if (!value->is_object()) return reader.refuse(kKey, fmt::format("expected an object, got {}", show(*value)));
+  if (!value->is_object())
+    return reader.refuse(kKey, fmt::format("expected an object, got {}", show(*value)));
   const ordered_json type = member(*value, "type");
   if (type == "text") return;
   if (type == "json_object") {
@@ -96,10 +99,12 @@ void read_type(FieldReader& reader, FormatReader& formats) {
     return schema == value->end() ? formats.json_object(kKey) : formats.schema(kKey, &*schema);
   }
   if (type != "json_schema") {
-    return reader.refuse(kKey, fmt::format("expected type 'text', 'json_object' or 'json_schema', got {}", show(type)));
+    return reader.refuse(
+        kKey, fmt::format("expected type 'text', 'json_object' or 'json_schema', got {}", show(type)));
   }
   const ordered_json wrapped = member(*value, "json_schema");
-  if (!wrapped.is_object() || !wrapped.contains("schema")) return reader.refuse(kKey, "json_schema.schema is required");
+  if (!wrapped.is_object() || !wrapped.contains("schema"))
+    return reader.refuse(kKey, "json_schema.schema is required");
   formats.schema(kKey, &wrapped["schema"]);
 }
 

@@ -21,9 +21,11 @@ enum class ErrorStyle { kOpenAi, kAnthropic };
 // The HTTP status that goes with a failure.
 int http_status(StatusCode code);
 
-// OpenAI: {"error":{"message","type","param","code"}}; Anthropic: {"type":"error","error":{"type","message"}}.
+// OpenAI: {"error":{"message","type","param","code"}}; Anthropic:
+// {"type":"error","error":{"type","message"}}.
 std::string error_body(ErrorStyle style, const Refusal& refusal);
 // The same for failures that are HTTP's own, such as 405 and 413.
-std::string error_body(ErrorStyle style, int http_status, std::string_view message, std::string_view param = "");
+std::string error_body(ErrorStyle style, int http_status, std::string_view message,
+                       std::string_view param = "");
 
 }  // namespace kvasir::api

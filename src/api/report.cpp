@@ -60,8 +60,10 @@ ordered_json cache_json(const Generation& generation) {
   ordered_json json;
   json["cached_tokens"] = usage.cached_tokens;
   json["computed_tokens"] = usage.prompt_tokens - usage.cached_tokens;
-  json["miss_reason"] = missed == nullptr ? ordered_json() : ordered_json(name_of(missed->timings.miss_reason));
-  json["divergence_token"] = missed == nullptr ? ordered_json() : ordered_json(missed->timings.divergence_token);
+  json["miss_reason"] =
+      missed == nullptr ? ordered_json() : ordered_json(name_of(missed->timings.miss_reason));
+  json["divergence_token"] =
+      missed == nullptr ? ordered_json() : ordered_json(missed->timings.divergence_token);
   ordered_json& out = json["timings"];
   out["tokenize_ms"] = tokenize_ms;
   out["queue_ms"] = timings.queue_ms;

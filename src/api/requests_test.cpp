@@ -108,8 +108,9 @@ TEST(CompletionRequest, APromptIsTextOrTokensOrAListOfThem) {
   EXPECT_EQ(prompts(R"({"prompt":[1,2]})"), (std::vector<Prompt>{Ids{1, 2}}));
   EXPECT_EQ(prompts(R"({"prompt":["a","b"]})"), (std::vector<Prompt>{"a", "b"}));
   EXPECT_EQ(prompts(R"({"prompt":[[1],[2,3]]})"), (std::vector<Prompt>{Ids{1}, Ids{2, 3}}));
-  for (const char* body : {R"({"prompt":[]})", R"({"prompt":[[]]})", R"({"prompt":[100]})", R"({"prompt":[-1]})",
-                           R"({"prompt":[1.5]})", R"({"prompt":7})", R"({"prompt":["a",[1]]})", R"({"prompt":[["a"]]})"}) {
+  for (const char* body :
+       {R"({"prompt":[]})", R"({"prompt":[[]]})", R"({"prompt":[100]})", R"({"prompt":[-1]})",
+        R"({"prompt":[1.5]})", R"({"prompt":7})", R"({"prompt":["a",[1]]})", R"({"prompt":[["a"]]})"}) {
     const bool is_mixed = std::string(body).find("[\"a\",[1]]") != std::string::npos;
     EXPECT_EQ(refused(parse(parse_completion, body)), is_mixed ? "accepted" : "prompt") << body;
   }
@@ -151,7 +152,8 @@ TEST(CompletionRequest, ARefusalNamesTheField) {
       {R"({"prompt":"a","n":0})", "n"},
       {R"({"prompt":"a","n":1000000000})", "n"},
       {R"({"prompt":"a","max_tokens":-1})", "max_tokens"},
-      {R"({"prompt":"a","stop":["1","2","3","4","5","6","7","8","9","a","b","c","d","e","f","g","h"]})", "stop"},
+      {R"({"prompt":"a","stop":["1","2","3","4","5","6","7","8","9","a","b","c","d","e","f","g","h"]})",
+       "stop"},
       {R"({"prompt":"a","cache_salt":""})", "cache_salt"},
       {R"({"prompt":"a","truncate_prompt_tokens":0})", "truncate_prompt_tokens"},
       {R"({"prompt":"a","response_format":{"type":"xml"}})", "response_format"},
@@ -222,7 +224,8 @@ constexpr char kTools[] =
 
 TEST(ChatRequest, ToolChoiceConstrainsTheReply) {
   const auto with = [](const std::string& choice) {
-    const std::string body = std::string(R"({"messages":[{"role":"user","content":"a"}],)") + kTools + choice + "}";
+    const std::string body =
+        std::string(R"({"messages":[{"role":"user","content":"a"}],)") + kTools + choice + "}";
     return accepted<ChatRequest>(parse(parse_chat, body.c_str()));
   };
   EXPECT_EQ(with("").tools.choice, ToolChoice::kAuto);
@@ -252,8 +255,9 @@ TEST(MessagesRequest, BlocksBecomeMessages) {
   EXPECT_EQ(request.tools.names, std::vector<std::string>{"f"});
   EXPECT_FALSE(request.conversation.continue_final_message);
   EXPECT_EQ(refused(parse(parse_messages, R"({"messages":[{"role":"user","content":"q"}]})")), "max_tokens");
-  EXPECT_EQ(refused(parse(parse_messages, R"({"max_tokens":1,"messages":[{"role":"system","content":"q"}]})")),
-            "messages[0]");
+  EXPECT_EQ(
+      refused(parse(parse_messages, R"({"max_tokens":1,"messages":[{"role":"system","content":"q"}]})")),
+      "messages[0]");
 }
 
 TEST(MessagesRequest, AReplyThatIsBegunGoesOn) {
@@ -271,18 +275,20 @@ TEST(ResponsesRequest, ItemsBecomeMessages) {
       R"({"type":"function_call_output","call_id":"1","output":"r"}],)"
       R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],)"
       R"("text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"}}}})"));
-  EXPECT_EQ(request.conversation.messages.dump(),
-            R"([{"role":"system","content":"s"},{"role":"user","content":"q"},)"
-            R"({"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":{}}}],)"
-            R"("content":""},{"role":"tool","tool_call_id":"1","content":"r"}])");
+  EXPECT_EQ(
+      request.conversation.messages.dump(),
+      R"([{"role":"system","content":"s"},{"role":"user","content":"q"},)"
+      R"({"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":{}}}],)"
+      R"("content":""},{"role":"tool","tool_call_id":"1","content":"r"}])");
   EXPECT_NE(request.spec.format, nullptr);
-  EXPECT_EQ(refused(parse(parse_responses, R"({"input":"a","previous_response_id":"r"})")), "previous_response_id");
+  EXPECT_EQ(refused(parse(parse_responses, R"({"input":"a","previous_response_id":"r"})")),
+            "previous_response_id");
   EXPECT_EQ(refused(parse(parse_responses, R"({"input":[]})")), "input");
 }
 
 TEST(EmbeddingsRequest, ReadsItsFields) {
-  const auto request =
-      accepted<EmbeddingRequest>(parse(parse_embeddings, R"({"input":["a",[1]],"encoding_format":"base64"})"));
+  const auto request = accepted<EmbeddingRequest>(
+      parse(parse_embeddings, R"({"input":["a",[1]],"encoding_format":"base64"})"));
   EXPECT_EQ(request.inputs.size(), 2u);
   EXPECT_TRUE(request.is_base64);
   EXPECT_EQ(refused(parse(parse_embeddings, R"({"input":"a","dimensions":5})")), "dimensions");
@@ -296,8 +302,16 @@ TEST(Requests, ValuesOfEachTypeInEachPlaceAreAnswered) {
       R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"tool_choice":{"type":"function","function":{"name":"f"}},"chat_template_kwargs":{"a":1}})",
       R"({"max_tokens":5,"system":[{"type":"text","text":"s"}],"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"r"}]}],"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"tool","name":"f"}})",
       R"({"input":[{"role":"user","content":[{"type":"input_text","text":"q"}]},{"type":"function_call","call_id":"1","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"1","output":"r"}],"tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],"tool_choice":{"type":"function","name":"f"},"text":{"format":{"type":"json_schema","schema":{}}},"reasoning":{"effort":"low"}})"};
-  const ordered_json values[] = {nullptr, true, 1, -1.5, "x", ordered_json::array(), ordered_json::object(),
-                                 ordered_json::array({1}), ordered_json::parse(R"([{}])"), ordered_json::parse(R"({"a":{}})")};
+  const ordered_json values[] = {nullptr,
+                                 true,
+                                 1,
+                                 -1.5,
+                                 "x",
+                                 ordered_json::array(),
+                                 ordered_json::object(),
+                                 ordered_json::array({1}),
+                                 ordered_json::parse(R"([{}])"),
+                                 ordered_json::parse(R"({"a":{}})")};
   int num_bodies = 0;
   for (const char* text : bodies) {
     const ordered_json body = ordered_json::parse(text);

@@ -28,7 +28,8 @@ class ItemTranslator {
                       {"content", member(item, "output", ordered_json(""))}});
     } else if (type != "reasoning") {
       // What a model thought in earlier turns is not part of the next prompt.
-      reader_.refuse(what, fmt::format("expected type message, function_call or function_call_output, got {}", show(type)));
+      reader_.refuse(what, fmt::format("expected type message, function_call or function_call_output, got {}",
+                                       show(type)));
     }
   }
 
@@ -37,10 +38,11 @@ class ItemTranslator {
   void add_call(const ordered_json& item) {
     const bool goes_on = !out_.empty() && member(out_.back(), "role") == "assistant";
     if (!goes_on) out_.push_back({{"role", "assistant"}});
-    out_.back()["tool_calls"].push_back({{"id", member(item, "call_id", ordered_json(""))},
-                                         {"type", "function"},
-                                         {"function", {{"name", member(item, "name")},
-                                                       {"arguments", member(item, "arguments", ordered_json(""))}}}});
+    out_.back()["tool_calls"].push_back(
+        {{"id", member(item, "call_id", ordered_json(""))},
+         {"type", "function"},
+         {"function",
+          {{"name", member(item, "name")}, {"arguments", member(item, "arguments", ordered_json(""))}}}});
   }
 
   FieldReader& reader_;
@@ -73,7 +75,8 @@ void read_text_options(FieldReader& reader, OutputFormat& format) {
   if (const ordered_json* wanted = nested.take("format")) {
     ordered_json translated = {{"response_format", *wanted}};
     ordered_json& out = translated["response_format"];
-    if (out.is_object() && member(out, "type") == "json_schema") out = {{"type", "json_schema"}, {"json_schema", *wanted}};
+    if (out.is_object() && member(out, "type") == "json_schema")
+      out = {{"type", "json_schema"}, {"json_schema", *wanted}};
     FieldReader format_reader(translated, "text.format as ");
     read_response_format(format_reader, format);
     nested.refuse(format_reader);
@@ -170,11 +173,17 @@ class ResponsesCall : public GenerationCall {
           add_text(piece.text, out);
           break;
         case ReplyPiece::Kind::kCallBegin:
-          open_item(out, {{"type", "function_call"}, {"id", random_id("fc_")}, {"call_id", reader_.calls()[piece.call].id}, {"name", piece.text}, {"arguments", ""}, {"status", "in_progress"}});
+          open_item(out, {{"type", "function_call"},
+                          {"id", random_id("fc_")},
+                          {"call_id", reader_.calls()[piece.call].id},
+                          {"name", piece.text},
+                          {"arguments", ""},
+                          {"status", "in_progress"}});
           break;
         case ReplyPiece::Kind::kArguments:
           items_.back()["arguments"].get_ref<std::string&>() += piece.text;
-          append(out, "response.function_call_arguments.delta", {{"item_id", item_id()}, {"output_index", index()}, {"delta", piece.text}});
+          append(out, "response.function_call_arguments.delta",
+                 {{"item_id", item_id()}, {"output_index", index()}, {"delta", piece.text}});
           break;
         case ReplyPiece::Kind::kCallEnd:
           close_item(out);
@@ -188,14 +197,25 @@ class ResponsesCall : public GenerationCall {
   std::size_t index() const { return items_.size() - 1; }
 
   void open_message(std::string& out) {
-    open_item(out, {{"type", "message"}, {"id", random_id("msg_")}, {"status", "in_progress"}, {"role", "assistant"}, {"content", ordered_json::array()}});
-    items_.back()["content"].push_back({{"type", "output_text"}, {"text", ""}, {"annotations", ordered_json::array()}});
-    append(out, "response.content_part.added", {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"part", text_part()}});
+    open_item(out, {{"type", "message"},
+                    {"id", random_id("msg_")},
+                    {"status", "in_progress"},
+                    {"role", "assistant"},
+                    {"content", ordered_json::array()}});
+    items_.back()["content"].push_back(
+        {{"type", "output_text"}, {"text", ""}, {"annotations", ordered_json::array()}});
+    append(out, "response.content_part.added",
+           {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"part", text_part()}});
   }
 
   void add_text(const std::string& text, std::string& out) {
     text_part()["text"].get_ref<std::string&>() += text;
-    append(out, "response.output_text.delta", {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"delta", text}, {"logprobs", ordered_json::array()}});
+    append(out, "response.output_text.delta",
+           {{"item_id", item_id()},
+            {"output_index", index()},
+            {"content_index", 0},
+            {"delta", text},
+            {"logprobs", ordered_json::array()}});
   }
 
   void open_item(std::string& out, ordered_json item) {
@@ -211,10 +231,21 @@ class ResponsesCall : public GenerationCall {
     ordered_json& item = items_.back();
     item["status"] = "completed";
     if (item["type"] == "message") {
-      append(out, "response.output_text.done", {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"text", text_part()["text"]}, {"logprobs", ordered_json::array()}});
-      append(out, "response.content_part.done", {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"part", text_part()}});
+      append(out, "response.output_text.done",
+             {{"item_id", item_id()},
+              {"output_index", index()},
+              {"content_index", 0},
+              {"text", text_part()["text"]},
+              {"logprobs", ordered_json::array()}});
+      append(
+          out, "response.content_part.done",
+          {{"item_id", item_id()}, {"output_index", index()}, {"content_index", 0}, {"part", text_part()}});
     } else {
-      append(out, "response.function_call_arguments.done", {{"item_id", item_id()}, {"output_index", index()}, {"name", item["name"]}, {"arguments", item["arguments"]}});
+      append(out, "response.function_call_arguments.done",
+             {{"item_id", item_id()},
+              {"output_index", index()},
+              {"name", item["name"]},
+              {"arguments", item["arguments"]}});
     }
     append(out, "response.output_item.done", {{"output_index", index()}, {"item", item}});
   }
@@ -233,7 +264,9 @@ class ResponsesCall : public GenerationCall {
 // What a response repeats of its request.
 ordered_json echo_of(const ordered_json& body, const GenerationSpec& spec, const ToolUse& tools) {
   ordered_json echo;
-  const auto repeat = [&](const char* key, ordered_json otherwise) { echo[key] = body.value(key, std::move(otherwise)); };
+  const auto repeat = [&](const char* key, ordered_json otherwise) {
+    echo[key] = body.value(key, std::move(otherwise));
+  };
   repeat("instructions", nullptr);
   repeat("max_output_tokens", nullptr);
   repeat("metadata", ordered_json::object());
@@ -275,7 +308,8 @@ std::variant<ChatRequest, Refusal> parse_responses(const ordered_json& body, con
     if (input->is_string()) {
       messages.push_back({{"role", "user"}, {"content", *input}});
     } else if (input->is_array() && !input->empty()) {
-      for (std::size_t i = 0; i < input->size(); ++i) translator.item((*input)[i], fmt::format("input[{}]", i));
+      for (std::size_t i = 0; i < input->size(); ++i)
+        translator.item((*input)[i], fmt::format("input[{}]", i));
     } else {
       reader.refuse("input", "expected a string or a list of items");
     }
@@ -284,7 +318,8 @@ std::variant<ChatRequest, Refusal> parse_responses(const ordered_json& body, con
   for (const char* key : {"tool_choice", "parallel_tool_calls"}) {
     if (const ordered_json* value = reader.take(key)) translated[key] = *value;
   }
-  reader.accept({"metadata", "user", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "stream_options"});
+  reader.accept({"metadata", "user", "service_tier", "safety_identifier", "prompt_cache_key",
+                 "prompt_cache_retention", "stream_options"});
   reader.only("store", false, "nothing is stored");
   reader.only("background", false, "the response is sent when it is done");
   reader.only("truncation", "disabled", "a conversation that is too long is refused");

@@ -10,7 +10,8 @@
 
 namespace kvasir::api {
 
-std::variant<ChatRequest, Refusal> parse_responses(const nlohmann::ordered_json& body, const ModelFacts& model);
+std::variant<ChatRequest, Refusal> parse_responses(const nlohmann::ordered_json& body,
+                                                   const ModelFacts& model);
 
 // `request` without its spec, which the generation has.
 std::unique_ptr<Call> make_responses(std::unique_ptr<Generation> generation, const Environment& environment,

@@ -49,11 +49,12 @@ JsonOrRefusal llama_tokenize(const ordered_json& body, const tokenizer::Tokenize
 
 }  // namespace
 
-JsonOrRefusal tokenize(const ordered_json& body, const ModelFacts& model, const tokenizer::Tokenizer& tokenizer,
-                       const ConversationEncoder& encoder) {
+JsonOrRefusal tokenize(const ordered_json& body, const ModelFacts& model,
+                       const tokenizer::Tokenizer& tokenizer, const ConversationEncoder& encoder) {
   if (body.contains("content")) return llama_tokenize(body, tokenizer);
   FieldReader reader(body);
-  Result<std::vector<TokenId>> ids = error(StatusCode::kInvalidArgument, "expected content, prompt or messages");
+  Result<std::vector<TokenId>> ids =
+      error(StatusCode::kInvalidArgument, "expected content, prompt or messages");
   bool adds_special = !body.contains("messages"), with_texts = false;
   reader.read("add_special_tokens", adds_special);
   reader.read("return_token_strs", with_texts);
@@ -85,7 +86,8 @@ JsonOrRefusal tokenize(const ordered_json& body, const ModelFacts& model, const 
   return json;
 }
 
-JsonOrRefusal detokenize(const ordered_json& body, const ModelFacts& model, const tokenizer::Tokenizer& tokenizer) {
+JsonOrRefusal detokenize(const ordered_json& body, const ModelFacts& model,
+                         const tokenizer::Tokenizer& tokenizer) {
   FieldReader reader(body);
   std::vector<TokenId> ids;
   reader.take("model");

@@ -2,8 +2,8 @@
 
 #include "tokenizer/unicode.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace kvasir::api {
@@ -45,7 +45,8 @@ void CompletionLogprobs::add_token(TokenId id, const engine::TokenLogprobs* logp
   if (!tokenizer_.is_special(id)) offset_ += num_characters(tokenizer_.token_bytes(id));
 }
 
-void CompletionLogprobs::add_prompt(std::span<const TokenId> ids, std::span<const engine::TokenLogprobs> logprobs) {
+void CompletionLogprobs::add_prompt(std::span<const TokenId> ids,
+                                    std::span<const engine::TokenLogprobs> logprobs) {
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const bool has = i > 0 && i - 1 < logprobs.size();
     add_token(ids[i], has ? &logprobs[i - 1] : nullptr);

@@ -15,7 +15,8 @@ namespace kvasir::api {
 class CompletionLogprobs {
  public:
   // `num_top`: entries of top_logprobs; 0: null.
-  CompletionLogprobs(const tokenizer::Tokenizer& tokenizer, int num_top) : tokenizer_(tokenizer), num_top_(num_top) {}
+  CompletionLogprobs(const tokenizer::Tokenizer& tokenizer, int num_top)
+      : tokenizer_(tokenizer), num_top_(num_top) {}
 
   // The prompt's tokens: the first one has no log-probability. `logprobs`: of ids[1] and all after it.
   void add_prompt(std::span<const TokenId> ids, std::span<const engine::TokenLogprobs> logprobs);

@@ -36,7 +36,8 @@ ToolUse read_tool_choice(FieldReader& reader, const ordered_json& tools, ToolFor
     // The chat API has the name inside `function`, the responses API beside the type.
     const ordered_json function = member(*choice, "function", *choice);
     const ordered_json name = function.is_object() ? member(function, "name") : ordered_json();
-    if (!name.is_string() || std::find(use.names.begin(), use.names.end(), name.get<std::string>()) == use.names.end()) {
+    if (!name.is_string() ||
+        std::find(use.names.begin(), use.names.end(), name.get<std::string>()) == use.names.end()) {
       reader.refuse("tool_choice", fmt::format("there is no tool {}", show(name)));
       return use;
     }
@@ -44,7 +45,8 @@ ToolUse read_tool_choice(FieldReader& reader, const ordered_json& tools, ToolFor
     use.names = {name.get<std::string>()};
     use.allows_several = false;
   } else {
-    reader.refuse("tool_choice", fmt::format("expected 'none', 'auto', 'required' or a function, got {}", show(*choice)));
+    reader.refuse("tool_choice",
+                  fmt::format("expected 'none', 'auto', 'required' or a function, got {}", show(*choice)));
   }
   return use;
 }
@@ -68,8 +70,9 @@ std::variant<OutputFormat, Refusal> tool_grammar(const ToolUse& use, const order
       }
       arguments = *added;
     }
-    calls.push_back(builder.sequence({builder.literal(syntax.before_name + name + syntax.between_name_and_arguments),
-                                      arguments, builder.literal(syntax.after_arguments)}));
+    calls.push_back(
+        builder.sequence({builder.literal(syntax.before_name + name + syntax.between_name_and_arguments),
+                          arguments, builder.literal(syntax.after_arguments)}));
   }
   const grammar::Expr call = builder.any_of(std::move(calls));
   std::vector<grammar::Expr> parts = {builder.literal(syntax.prefix), call};
@@ -124,7 +127,8 @@ std::vector<ReadPiece> ReplyReader::take(std::vector<ReplyPiece> pieces) {
         break;
     }
     const bool is_content = piece.kind == ReplyPiece::Kind::kContent;
-    taken.push_back({piece.kind, std::move(piece.text), is_content ? -1 : static_cast<int>(calls_.size()) - 1});
+    taken.push_back(
+        {piece.kind, std::move(piece.text), is_content ? -1 : static_cast<int>(calls_.size()) - 1});
   }
   return taken;
 }

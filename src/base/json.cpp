@@ -31,7 +31,8 @@ class ParseLimits {
 
   Status status(std::string_view name) const {
     if (refusal_ == Refusal::kDepth) {
-      return error(StatusCode::kInvalidArgument, "{}: JSON is nested deeper than {} levels", name, max_depth_);
+      return error(StatusCode::kInvalidArgument, "{}: JSON is nested deeper than {} levels", name,
+                   max_depth_);
     }
     if (refusal_ == Refusal::kKeys) {
       return error(StatusCode::kInvalidArgument, "{}: too many keys in one JSON object", name);

@@ -14,7 +14,8 @@ bool is_equal(std::string_view expected, std::string_view given) {
   if (given.empty() || expected.empty()) return false;
   unsigned difference = expected.size() == given.size() ? 0 : 1;
   for (std::size_t i = 0; i < given.size(); ++i) {
-    difference |= static_cast<unsigned char>(expected[i % expected.size()]) ^ static_cast<unsigned char>(given[i]);
+    difference |=
+        static_cast<unsigned char>(expected[i % expected.size()]) ^ static_cast<unsigned char>(given[i]);
   }
   return difference == 0;
 }
@@ -35,8 +36,9 @@ std::optional<AccessControl::Denial> AccessControl::check(api::Access access, st
   if (access == api::Access::kUsers && (is_user || !has_keys)) return std::nullopt;
   if (key.empty()) return Denial{401, "this route needs a key: Authorization: Bearer KEY"};
   if (!is_user) return Denial{401, "the key is not one of this server's"};
-  return Denial{403, has_admin_keys ? "this route needs the admin key"
-                                    : "this route needs an admin key, and the server was started without --admin-key"};
+  return Denial{403, has_admin_keys
+                         ? "this route needs the admin key"
+                         : "this route needs an admin key, and the server was started without --admin-key"};
 }
 
 api::Caller AccessControl::caller(std::string_view key) const {

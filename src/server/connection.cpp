@@ -109,7 +109,8 @@ asio::awaitable<bool> Connection::serve_one() {
 // What cannot be read as a request.
 asio::awaitable<bool> Connection::refuse_unread(error_code failure) {
   const bool is_ours = failure.category() == make_error_code(http::error::bad_method).category();
-  if (!is_ours || failure == http::error::end_of_stream || failure == http::error::partial_message) co_return false;
+  if (!is_ours || failure == http::error::end_of_stream || failure == http::error::partial_message)
+    co_return false;
   int status = 400;
   std::string message = "malformed HTTP: " + failure.message();
   if (failure == http::error::body_limit) {
@@ -191,10 +192,12 @@ std::optional<api::HttpReply> Connection::answer_own(api::Route route) const {
     case api::Route::kHealth:
       if (service == nullptr) return std::nullopt;
       if (!state_.is_draining) return api::HttpReply{200, kIsWell};
-      return api::HttpReply{503, api::error_body(api::ErrorStyle::kOpenAi, 503, "the server is shutting down")};
+      return api::HttpReply{503,
+                            api::error_body(api::ErrorStyle::kOpenAi, 503, "the server is shutting down")};
     case api::Route::kMetrics:
       if (service == nullptr) return std::nullopt;
-      return api::HttpReply{200, state_.metrics.load()->scrape(service->engine_stats()), Metrics::kContentType};
+      return api::HttpReply{200, state_.metrics.load()->scrape(service->engine_stats()),
+                            Metrics::kContentType};
     default:
       return std::nullopt;
   }
@@ -222,8 +225,8 @@ asio::awaitable<bool> Connection::finish(const Request& request, std::unique_ptr
 // Server-sent events, as they come.
 asio::awaitable<bool> Connection::stream(const Request& request, std::unique_ptr<api::Call> call,
                                          std::shared_ptr<Wake> wake) {
-  EventStream events(stream_, request.version(), request.keep_alive() && !state_.is_draining, common_headers(request),
-                     state_.config.write_timeout);
+  EventStream events(stream_, request.version(), request.keep_alive() && !state_.is_draining,
+                     common_headers(request), state_.config.write_timeout);
   error_code failure = co_await events.flush();
   for (bool is_last = false; !is_last && !failure && !is_gone_;) {
     is_last = call->poll(events.text());
@@ -263,7 +266,8 @@ std::string Connection::common_headers(const Request& request) const {
   std::string headers = fmt::format("X-Request-Id: {}\r\n", api::random_id("req_"));
   const std::string_view origin = state_.access.allowed_origin(header(request, http::field::origin));
   if (origin.empty()) return headers;
-  headers += fmt::format("Access-Control-Allow-Origin: {}\r\nVary: Origin\r\nAccess-Control-Expose-Headers: *\r\n", origin);
+  headers += fmt::format(
+      "Access-Control-Allow-Origin: {}\r\nVary: Origin\r\nAccess-Control-Expose-Headers: *\r\n", origin);
   if (request.method() != http::verb::options) return headers;
   headers += "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Max-Age: 600\r\n";
   const std::string_view wanted = header(request, http::field::access_control_request_headers);

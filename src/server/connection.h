@@ -36,7 +36,8 @@ struct ServerState {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // `state` must outlive it.
-  Connection(boost::asio::ip::tcp::socket socket, ServerState& state) : stream_(std::move(socket)), state_(state) {}
+  Connection(boost::asio::ip::tcp::socket socket, ServerState& state)
+      : stream_(std::move(socket)), state_(state) {}
 
   // Until the client or the server has had enough. Requires: a shared_ptr holds it.
   boost::asio::awaitable<void> serve();

@@ -107,7 +107,8 @@ Status HttpServer::Impl::listen() {
   if (!failure) acceptor.bind(endpoint, failure);
   if (!failure) acceptor.listen(asio::socket_base::max_listen_connections, failure);
   if (failure) {
-    return error(StatusCode::kIo, "cannot listen at {}:{}: {}", state.config.host, state.config.port, failure.message());
+    return error(StatusCode::kIo, "cannot listen at {}:{}: {}", state.config.host, state.config.port,
+                 failure.message());
   }
   return Status();
 }
@@ -145,9 +146,7 @@ void HttpServer::Impl::drain() {
     return;
   }
   for (const auto& connection : connections) {
-    asio::post(connection->executor(), [connection] {
-      connection->close_if_idle();
-    });
+    asio::post(connection->executor(), [connection] { connection->close_if_idle(); });
   }
   drain_timer.expires_after(state.config.drain_timeout);
   drain_timer.async_wait([this](error_code failure) {
