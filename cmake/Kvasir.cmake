@@ -45,13 +45,15 @@ function(kvasir_use_pch target)
 endfunction()
 
 add_custom_target(unit_tests)    # what ./dev test runs under ASan and UBSan
+add_custom_target(release_tests)  # what it runs in release: where optimisation or a whole process matters
 add_custom_target(thread_tests)  # and what it runs under TSan
 
-# kvasir_library(NAME DEPS folder... LIBS target... [PCH header...] [THREADED])
+# kvasir_library(NAME DEPS folder... LIBS target... [PCH header...] [THREADED] [OPTIMISED])
 # Library kvasir_NAME from the folder's *.cpp, and NAME_test from its *_test.cpp. PCH headers are compiled once for
-# the library and its test. The test of a THREADED folder also runs under TSan.
+# the library and its test. The test of a THREADED folder also runs under TSan;
+# those of THREADED and OPTIMISED folders run in release as well.
 function(kvasir_library name)
-  cmake_parse_arguments(ARG "THREADED" "" "DEPS;LIBS;PCH" ${ARGN})
+  cmake_parse_arguments(ARG "THREADED;OPTIMISED" "" "DEPS;LIBS;PCH" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/*/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -74,9 +76,14 @@ function(kvasir_library name)
     if(ARG_THREADED)
       set(label unit-threads)  # one label, because gtest_discover_tests takes no list; ctest -L takes a part
       add_dependencies(thread_tests ${name}_test)
+    elseif(ARG_OPTIMISED)
+      set(label unit-optimised)
     endif()
     kvasir_test(${name}_test SOURCES ${tests} LABEL ${label} LIBS kvasir_${name} ${ARG_LIBS})
     add_dependencies(unit_tests ${name}_test)
+    if(ARG_THREADED OR ARG_OPTIMISED)
+      add_dependencies(release_tests ${name}_test)
+    endif()
   endif()
 endfunction()
 

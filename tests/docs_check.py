@@ -22,7 +22,7 @@ SUBCOMMANDS = ["serve", "generate", "tokenize", "template", "logits", "perplexit
 # Flags of other programs that the documents call.
 FOREIGN_FLAGS = {"--preset", "--build", "--rm", "--publish", "--volume", "--env-file", "--no-install-recommends",
                  "--from", "--interval", "--timeout", "--start-period", "--retries", "--chown", "--create-home",
-                 "--shell", "--system", "--fail", "--parallel", "--target"}
+                 "--shell", "--system", "--fail", "--parallel", "--target", "--tasks"}
 
 TOP_FOLDERS = ("src/", "apps/", "tests/", "bench/", "fuzz/", "tools/", "deploy/", "docs/", "models/", "cmake/", ".ci/")
 CODE_SPAN = re.compile(r"`([^`\n]+)`")

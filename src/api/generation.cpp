@@ -18,12 +18,18 @@ class GrammarConstraint : public engine::TokenConstraint {
   std::unique_ptr<engine::TokenConstraint> clone() const override {
     return std::make_unique<GrammarConstraint>(constraint_);
   }
-  void fill_mask(std::span<std::uint32_t> bits) override { constraint_.fill_mask(bits); }
-  void accept(TokenId token) override { constraint_.accept(token); }
+  void fill_mask(std::span<std::uint32_t> bits) override {
+    constraint_.fill_mask(bits);
+    if (is_lost_) std::fill(bits.begin(), bits.end(), 0);
+  }
+  // A grammar so ambiguous that the matcher has given up readings of it may refuse what its mask allowed: then
+  // nothing may follow, which ends the reply with an error.
+  void accept(TokenId token) override { is_lost_ |= !constraint_.accept(token); }
   bool is_finished() const override { return constraint_.is_finished(); }
 
  private:
   grammar::TokenConstraint constraint_;
+  bool is_lost_ = false;
 };
 
 }  // namespace
