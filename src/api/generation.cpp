@@ -16,7 +16,7 @@ class GrammarConstraint : public engine::TokenConstraint {
   explicit GrammarConstraint(grammar::TokenConstraint constraint) : constraint_(std::move(constraint)) {}
 
   std::unique_ptr<engine::TokenConstraint> clone() const override {
-    return std::make_unique<GrammarConstraint>(constraint_);
+    return std::make_unique<GrammarConstraint>(*this);
   }
   void fill_mask(std::span<std::uint32_t> bits) override {
     constraint_.fill_mask(bits);
