@@ -34,6 +34,7 @@ ordered_json pieces_of(const tokenizer::Tokenizer& tokenizer, const std::vector<
 
 JsonOrRefusal llama_tokenize(const ordered_json& body, const tokenizer::Tokenizer& tokenizer) {
   FieldReader reader(body);
+  reader.take("model");
   std::string content;
   bool adds_special = false, with_pieces = false;
   reader.read("content", content, std::string::npos);
