@@ -22,8 +22,8 @@ class GrammarConstraint : public engine::TokenConstraint {
     constraint_.fill_mask(bits);
     if (is_lost_) std::fill(bits.begin(), bits.end(), 0);
   }
-  // A grammar so ambiguous that the matcher has given up readings of it may refuse what its mask allowed: then
-  // nothing may follow, which ends the reply with an error.
+  // A grammar so ambiguous that the matcher has given up readings of it may refuse what its mask allowed:
+  // then nothing may follow, which ends the reply with an error.
   void accept(TokenId token) override { is_lost_ |= !constraint_.accept(token); }
   bool is_finished() const override { return constraint_.is_finished(); }
 

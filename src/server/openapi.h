@@ -1,7 +1,7 @@
 #pragma once
 
-// The OpenAPI 3.1 document of all routes: openapi.json, which is part of the binary. openapi_test.cpp holds it
-// against the routes, tests/clients against what they answer.
+// The OpenAPI 3.1 document of all routes: openapi.json, which is part of the binary. openapi_test.cpp holds
+// it against the routes, tests/clients against what they answer.
 
 #include <string_view>
 
