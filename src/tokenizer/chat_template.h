@@ -25,7 +25,7 @@ struct TemplateLimits {
   std::size_t max_steps = 20'000'000;       // an operation, an item of a sequence, 32 bytes of text
   std::size_t max_value_bytes = 256 << 20;  // all values that a render makes, together
   std::size_t max_output_bytes = 64 << 20;
-  int max_depth = 1200;  // expressions, statements and macros inside each other
+  int max_depth = 400;  // expressions, statements and macros inside each other: some kilobytes of stack each
 };
 
 // The civil time at this machine, for ChatTemplate::render.
