@@ -188,7 +188,9 @@ class Http(unittest.TestCase):
         self.assertIn(b'"finish_reason"', self.server.request("POST", "/generate?x=1", body)[2])
 
     def test_too_large(self):
-        self.assertIn(b" 413 ", self.server.raw(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"))
+        refused = self.server.raw(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        self.assertIn(b" 413 ", refused)
+        self.assertIn(b"Content-Type: application/json", refused)
         self.assertIn(b" 431 ", self.server.raw(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20000 + b"\r\n\r\n"))
 
     def test_malformed_http(self):

@@ -123,6 +123,7 @@ asio::awaitable<bool> Connection::refuse_unread(error_code failure) {
   Request unread;
   unread.keep_alive(false);
   Response response(static_cast<http::status>(status), 11);
+  response.set(http::field::content_type, "application/json");
   response.body() = api::error_body(api::ErrorStyle::kOpenAi, status, message);
   co_await write(unread, std::move(response));
   co_return false;
