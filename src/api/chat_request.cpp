@@ -2,6 +2,15 @@
 
 namespace kvasir::api {
 
+std::optional<Refusal> read_translated(const nlohmann::ordered_json& translated, const ModelFacts& model,
+                                       ChatRequest& request) {
+  FieldReader reader(translated);
+  read_messages(reader, request.conversation);
+  read_tools(reader, "tools", request.conversation);
+  request.tools = read_tool_choice(reader, request.conversation.tools, model.tool_format);
+  return reader.refusal();
+}
+
 std::optional<Refusal> apply_tools(const ModelFacts& model, ChatRequest& request) {
   if (!request.tools.is_active()) return std::nullopt;
   request.spec.skip_special_tokens = false;

@@ -15,6 +15,10 @@ struct ChatRequest {
   nlohmann::ordered_json echo;  // what the response repeats of the request (responses API)
 };
 
+// The messages, tools and tool_choice of another API in OpenAI's words. `translated`: an object.
+std::optional<Refusal> read_translated(const nlohmann::ordered_json& translated, const ModelFacts& model,
+                                       ChatRequest& request);
+
 // Calls of tools that the reply must make become its format, and special tokens stay in its text, since some
 // models mark calls by them. A refusal when the reply must have another format too.
 std::optional<Refusal> apply_tools(const ModelFacts& model, ChatRequest& request);

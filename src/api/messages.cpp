@@ -282,11 +282,7 @@ std::variant<ChatRequest, Refusal> parse_messages(const ordered_json& body, cons
   reader.refuse_unknown();
   if (reader.refusal()) return *reader.refusal();
 
-  FieldReader nested(translated);
-  read_messages(nested, request.conversation);
-  read_tools(nested, "tools", request.conversation);
-  request.tools = read_tool_choice(nested, request.conversation.tools, model.tool_format);
-  if (nested.refusal()) return *nested.refusal();
+  if (auto refusal = read_translated(translated, model, request)) return *refusal;
   // A reply whose beginning is given goes on with it.
   request.conversation.continue_final_message = request.conversation.messages.back()["role"] == "assistant";
   if (auto refusal = apply_tools(model, request)) return *refusal;

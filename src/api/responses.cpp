@@ -328,11 +328,7 @@ std::variant<ChatRequest, Refusal> parse_responses(const ordered_json& body, con
   reader.refuse_unknown();
   if (reader.refusal()) return *reader.refusal();
 
-  FieldReader nested(translated);
-  read_messages(nested, request.conversation);
-  read_tools(nested, "tools", request.conversation);
-  request.tools = read_tool_choice(nested, request.conversation.tools, model.tool_format);
-  if (nested.refusal()) return *nested.refusal();
+  if (auto refusal = read_translated(translated, model, request)) return *refusal;
   if (auto refusal = apply_tools(model, request)) return *refusal;
   request.echo = echo_of(body, spec, request.tools);
   return request;
