@@ -19,7 +19,7 @@ ALLOWED = {
     "backend": ["base", "kernels"],
     "model": ["base", "backend", "format"],
     "kv": ["base"],
-    "engine": ["base", "backend", "grammar", "kv", "model"],
+    "engine": ["base", "backend", "kv", "model"],
     "api": ["base", "engine", "grammar", "tokenizer"],
     "server": ["api", "base", "engine"],
 }
