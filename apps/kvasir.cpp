@@ -41,6 +41,7 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
              const HttpOptions& http_options, const ServeOptions& serve_options) {
   KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
   KVASIR_ASSIGN_OR_RETURN(const server::HttpConfig http_config, http_options.http_config());
+  KVASIR_ASSIGN_OR_RETURN(const std::size_t reply_memory_bytes, serve_options.reply_memory_bytes());
   const SteadyClock clock;
   ServedModel served;
   std::unique_ptr<engine::Engine> engine;
@@ -63,6 +64,7 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
     }
     api::ApiService::Parts parts = served.parts(*engine, clock);
     parts.request_timeout = std::chrono::seconds(serve_options.request_timeout_seconds);
+    parts.reply_memory_bytes = reply_memory_bytes;
     metrics = std::make_unique<server::Metrics>(served.facts.name);
     parts.on_reply = [&](const api::RequestOutcome& reply) { metrics->on_finished(reply); };
     service = std::make_unique<api::ApiService>(std::move(parts));

@@ -52,6 +52,12 @@ bool is_name(const std::string& text) {
                      [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; });
 }
 
+Result<std::size_t> memory_size(const char* flag, const std::string& value) {
+  Result<std::size_t> bytes = parse_memory_size(value);
+  if (!bytes.ok()) return error(StatusCode::kInvalidArgument, "{}: {}", flag, bytes.status().message());
+  return bytes;
+}
+
 }  // namespace
 
 Result<model::WeightDtype> ModelOptions::weight_dtype() const {
@@ -76,11 +82,12 @@ Result<engine::EngineConfig> EngineOptions::engine_config() const {
     result.kv_cache_memory = usable_memory_bytes() / 4;
     return result;
   }
-  const Result<std::size_t> bytes = parse_memory_size(kv_cache_memory);
-  if (!bytes.ok())
-    return error(StatusCode::kInvalidArgument, "--kv-cache-memory: {}", bytes.status().message());
-  result.kv_cache_memory = *bytes;
+  KVASIR_ASSIGN_OR_RETURN(result.kv_cache_memory, memory_size("--kv-cache-memory", kv_cache_memory));
   return result;
+}
+
+Result<std::size_t> ServeOptions::reply_memory_bytes() const {
+  return memory_size("--reply-memory", reply_memory);
 }
 
 Result<server::HttpConfig> HttpOptions::http_config() const {
@@ -166,6 +173,10 @@ void add_serve_options(CLI::App& command, ServeOptions& options) {
   add(command, "--request-timeout", options.request_timeout_seconds,
       "Seconds after which a request ends with an error, queued or running; 0: never")
       ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  add(command, "--reply-memory", options.reply_memory,
+      "Memory for the tokens of replies given, with which the next turn of a conversation finds all of the "
+      "last one in the cache")
       ->capture_default_str();
 }
 

@@ -43,11 +43,14 @@ struct HttpOptions {
   Result<server::HttpConfig> http_config() const;
 };
 
-// How the model shows itself to clients.
+// How the model is served to clients.
 struct ServeOptions {
   std::vector<std::string> names;  // empty: the folder's
   std::string chat_template;       // a file; empty: the model's
   int request_timeout_seconds = 0;
+  std::string reply_memory = "64MiB";
+
+  Result<std::size_t> reply_memory_bytes() const;
 };
 
 // The flag's name of a type; "auto": as stored.

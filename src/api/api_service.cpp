@@ -38,14 +38,12 @@ std::string joined(const Caller& caller, const std::string& salt) {
 
 ApiService::ApiService(Parts parts)
     : model_(std::move(parts.model)),
-      environment_{parts.tokenizer,
-                   parts.engine,
-                   parts.clock,
-                   model_,
-                   make_token_table(parts.tokenizer, model_),
-                   parts.request_timeout,
-                   std::move(parts.on_reply)},
+      grammars_(make_token_table(parts.tokenizer, model_)),
+      environment_{
+          parts.tokenizer,          parts.engine, parts.clock, model_, grammars_, parts.request_timeout,
+          std::move(parts.on_reply)},
       encoder_(parts.tokenizer, parts.templates),
+      memory_(parts.reply_memory_bytes),
       created_(unix_seconds()) {}
 
 ApiService::~ApiService() = default;

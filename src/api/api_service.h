@@ -41,6 +41,7 @@ class ApiService {
     const Clock& clock;
     ModelFacts model;
     std::chrono::milliseconds request_timeout{0};  // 0: none
+    std::size_t reply_memory_bytes = std::size_t{64} << 20;
     std::function<void(const RequestOutcome&)> on_reply =
         {};  // hears of each reply that has ended; any thread
   };
@@ -74,6 +75,7 @@ class ApiService {
   nlohmann::ordered_json clear_cache();
 
   const ModelFacts model_;
+  grammar::GrammarCache grammars_;
   const Environment environment_;
   const ConversationEncoder encoder_;
   ReplyMemory memory_;

@@ -6,7 +6,7 @@ namespace kvasir::api {
 namespace {
 
 TEST(ReplyMemory, GivesBackWhatTheTextGoesOnWith) {
-  ReplyMemory memory;
+  ReplyMemory memory(1 << 20);
   memory.remember("", "P", "R", {1, 2}, {3});
   memory.remember("", "P", "RS", {1, 2}, {3, 4});
   memory.remember("", "Q", "X", {9}, {9});
@@ -22,7 +22,7 @@ TEST(ReplyMemory, GivesBackWhatTheTextGoesOnWith) {
 }
 
 TEST(ReplyMemory, ASaltSeesItsOwnRepliesAlone) {
-  ReplyMemory memory;
+  ReplyMemory memory(1 << 20);
   memory.remember("a", "P", "R", {1}, {2});
   EXPECT_TRUE(memory.find("a", "P", "PR"));
   EXPECT_FALSE(memory.find("", "P", "PR"));
@@ -44,7 +44,7 @@ TEST(ReplyMemory, ForgetsWhatWasUnusedForLongest) {
 }
 
 TEST(ReplyMemory, TheNewestTokensOfATextCount) {
-  ReplyMemory memory;
+  ReplyMemory memory(1 << 20);
   memory.remember("", "P", "R", {1}, {2});
   memory.remember("", "P", "R", {1}, {3, 4});
   EXPECT_EQ(memory.find("", "P", "PR")->ids, (std::vector<TokenId>{1, 3, 4}));

@@ -58,7 +58,7 @@ std::optional<Refusal> Generation::submit(const std::function<void()>& notify) {
     if (auto refusal = encode(prompt, prompts_.emplace_back())) return refusal;
   }
   if (spec_.format != nullptr) {
-    grammar_ = std::make_shared<grammar::CompiledGrammar>(spec_.format, environment_.token_table);
+    grammar_ = environment_.grammars.get(spec_.format);
   }
   // A reader that is slow or gone never holds up the engine: there is room for all that can come, which the
   // engine's own limits bound. The channel grows as it is needed.

@@ -19,7 +19,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "engine/engine.h"
-#include "grammar/token_table.h"
+#include "grammar/grammar_cache.h"
 #include "tokenizer/detokenizer.h"
 
 namespace kvasir::api {
@@ -30,8 +30,8 @@ struct Environment {
   engine::Engine& engine;
   const Clock& clock;
   const ModelFacts& model;
-  std::shared_ptr<const grammar::TokenTable> token_table;  // shared with the constraints
-  std::chrono::milliseconds request_timeout{0};            // 0: none
+  grammar::GrammarCache& grammars;
+  std::chrono::milliseconds request_timeout{0};         // 0: none
   std::function<void(const RequestOutcome&)> on_reply;  // hears of each choice that has ended; may be empty
 };
 

@@ -25,7 +25,7 @@ namespace kvasir::api {
 
 class ReplyMemory {
  public:
-  explicit ReplyMemory(std::size_t max_bytes = std::size_t{64} << 20) : max_bytes_(max_bytes) {}
+  explicit ReplyMemory(std::size_t max_bytes) : max_bytes_(max_bytes) {}
 
   void remember(std::string_view salt, std::string_view prompt, std::string_view reply,
                 const std::vector<TokenId>& prompt_ids, const std::vector<TokenId>& reply_ids);

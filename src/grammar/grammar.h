@@ -32,10 +32,12 @@ class Grammar {
   struct Edge {
     StateId target;
     std::uint8_t first, last;  // the bytes, inclusive
+    bool operator==(const Edge&) const = default;
   };
   struct Call {
     RuleId rule;
     StateId return_to;
+    bool operator==(const Call&) const = default;
   };
   struct State {
     std::vector<Edge> edges;  // disjoint, ascending
@@ -48,15 +50,19 @@ class Grammar {
     bool is_plain() const { return !accepts && calls.empty() && epsilons.empty(); }
     // Nothing is left to do but return.
     bool only_accepts() const { return accepts && edges.empty() && calls.empty() && epsilons.empty(); }
+    bool operator==(const State&) const = default;
   };
   struct Rule {
     std::string name;
     StateId start = kNoState;
     bool is_nullable = false;  // may match nothing
+    bool operator==(const Rule&) const = default;
   };
 
   Grammar(std::vector<Rule> rules, std::vector<State> states)
       : rules_(std::move(rules)), states_(std::move(states)) {}
+
+  bool operator==(const Grammar&) const = default;
 
   // rules()[0] is the root.
   const std::vector<Rule>& rules() const { return rules_; }

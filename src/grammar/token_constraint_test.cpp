@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "grammar/grammar_cache.h"
 #include "grammar/grammar_harness.h"
 #include "tests/shared_data.h"
 
@@ -266,6 +267,31 @@ TEST(TokenConstraint, WarmUpComputesAllMasks) {
   std::mt19937 random(3);
   for (int i = 0; i < 5; ++i) sample(TokenConstraint(compiled), compiled->tokens(), random, false);
   EXPECT_EQ(compiled->mask_bytes(), num_bytes);
+}
+
+TEST(GrammarCache, AnEqualGrammarHasItsMasks) {
+  GrammarCache cache(make_table());
+  const auto first = cache.get(*from_schema(kSchemas[0]));
+  EXPECT_EQ(cache.get(*from_schema(kSchemas[0])), first);
+  const auto other = cache.get(*from_regex("a*"));
+  EXPECT_NE(other, first);
+  EXPECT_NE(cache.get(*from_regex("a+")), other);
+  EXPECT_EQ(cache.get(*from_schema(kSchemas[0])), first);
+}
+
+TEST(GrammarCache, WhatIsUnusedForLongestGoes) {
+  const auto pattern = [](int i) { return *from_regex("x{" + std::to_string(i) + "}y"); };
+  GrammarCache cache(make_table(), 100'000);
+  // Held here as well, so that no other grammar can take its place in memory.
+  const auto first = cache.get(pattern(1)), second = cache.get(pattern(2));
+  for (int i = 3; i < 600; ++i) {
+    cache.get(pattern(i % 50 + 3));
+    EXPECT_EQ(cache.get(pattern(1)), first);
+  }
+  EXPECT_NE(cache.get(pattern(2)), second);
+  const auto large = cache.get(*from_regex("x{5000}"));
+  EXPECT_EQ(cache.get(*from_regex("x{5000}")), large) << "larger than the bound, and asked for last";
+  EXPECT_NE(cache.get(pattern(1)), first);
 }
 
 }  // namespace
