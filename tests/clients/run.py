@@ -35,10 +35,15 @@ def parse_arguments():
 def install(venv, is_full):
     """The Python of a virtual environment in which exactly the pinned packages are."""
     python = venv / "bin/python"
+    # What was installed with --full does for the others too.
     lists = [HERE / "requirements.txt"] + [HERE / "requirements-full.txt"] * is_full
-    wanted = hashlib.sha256(sys.version.encode() + b"".join(path.read_bytes() for path in lists)).hexdigest()
-    stamp = venv / f"installed{'-full' * is_full}"
-    if stamp.exists() and stamp.read_text() == wanted:
+    stamps = [venv / "installed"] + [venv / "installed-full"] * is_full
+    digest = hashlib.sha256(sys.version.encode())
+    wanted = []
+    for path in lists:
+        digest.update(path.read_bytes())
+        wanted.append(digest.hexdigest())
+    if all(stamp.exists() and stamp.read_text() == text for stamp, text in zip(stamps, wanted, strict=True)):
         return python
     print(f"clients: installing into {venv}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
@@ -47,8 +52,8 @@ def install(venv, is_full):
     if is_full:
         subprocess.run([*pip, "-r", lists[0], "-r", lists[1]], check=True)
     subprocess.run([python, "-m", "pip", "check"], check=True, stdout=subprocess.DEVNULL)
-    for path in [venv / "installed"] + [stamp] * is_full:
-        path.write_text(wanted)
+    for stamp, text in zip(stamps, wanted, strict=True):
+        stamp.write_text(text)
     return python
 
 

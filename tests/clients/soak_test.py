@@ -18,6 +18,8 @@ from kvasir_server import Server
 NUM_CLIENTS = 64
 SECONDS = float(os.environ.get("KVASIR_SOAK_SECONDS", 300))
 WARM_UP_SECONDS = min(60, SECONDS / 3)
+# The load comes in waves: in each of these periods all clients ask for some seconds, then the server is idle.
+PERIOD_SECONDS, WAVE_SECONDS = 10, 4
 # A client that waits longer than this for a reply is stuck.
 STUCK_SECONDS = 60
 BAD_BODIES = [b"", b"{", b"[]", b'{"prompt":', b"\xff\xfe", b'{"prompt":{}}', b'{"messages":[{}]}', b'{"nonsense":1}',
@@ -103,7 +105,12 @@ class Client:
         self.sent = b""
 
     async def run(self, end):
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while (now := time.monotonic()) < end:
+            in_period = (now - began) % PERIOD_SECONDS
+            if in_period > WAVE_SECONDS:
+                await asyncio.sleep(PERIOD_SECONDS - in_period)
+                continue
             if self.writer is None:
                 self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
             try:
