@@ -20,15 +20,15 @@ class Server:
 
     binary = None  # set by the program that runs the tests
 
-    def __init__(self, *flags, env=None, cwd=None, kv_cache_memory="64MiB"):
+    def __init__(self, *flags, env=None, cwd=None, kv_cache_memory="64MiB", port=0):
         self.log = tempfile.TemporaryFile()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("KVASIR_")}
         # An empty folder: no .env of the checkout has a say.
         self.folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen([self.binary, "serve", "--port", "0", "--kv-cache-memory", kv_cache_memory,
-                                         *flags], stderr=self.log, stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen([self.binary, "serve", "--port", str(port), "--kv-cache-memory",
+                                         kv_cache_memory, *flags], stderr=self.log, stdout=subprocess.DEVNULL,
                                         env=clean | (env or {}), cwd=cwd or self.folder.name)
-        self.port = None
+        self.port = port or None
 
     def wait(self):
         end = time.monotonic() + PATIENCE_SECONDS
@@ -39,6 +39,16 @@ class Server:
                 return self
             time.sleep(0.02)
         raise AssertionError(f"the server did not start: {self.output()}")
+
+    def wait_to_listen(self):
+        """Until it does, at the port that it was given; it may still be loading the model."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(ConnectionRefusedError), contextlib.closing(self.connect()) as connection:
+                connection.connect()
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"the server does not listen: {self.output()}")
 
     def stop(self):
         """Asks it to end, as a service manager would; its exit status, once it has ended what was running."""

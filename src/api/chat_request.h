@@ -13,6 +13,8 @@ struct ChatRequest {
   Conversation conversation;
   ToolUse tools;
   nlohmann::ordered_json echo;  // what the response repeats of the request (responses API)
+
+  bool operator==(const ChatRequest&) const = default;
 };
 
 // The messages, tools and tool_choice of another API in OpenAI's words. `translated`: an object.

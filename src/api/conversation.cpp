@@ -1,6 +1,7 @@
 #include "api/conversation.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/json.h"
 
@@ -25,15 +26,25 @@ bool is_tool_name(const ordered_json& name) {
   return !text.empty() && text.size() <= kMaxNameBytes && std::all_of(text.begin(), text.end(), is_plain);
 }
 
+// The object without the members that are null: a template would write them out.
+ordered_json without_nulls(const ordered_json& object) {
+  ordered_json out = ordered_json::object();
+  for (const auto& [key, value] : object.items()) {
+    if (!value.is_null()) out[key] = value;
+  }
+  return out;
+}
+
 // Arguments come as JSON text, as the model wrote them; templates read an object.
-std::optional<Refusal> parse_arguments(ordered_json& calls, const std::string& what) {
+std::optional<Refusal> normalize_calls(ordered_json& calls, const std::string& what) {
   if (!calls.is_array()) return refuse(what, "expected a list");
   for (ordered_json& call : calls) {
-    if (!call.is_object() || !call.contains("function") || !call["function"].is_object() ||
-        !call["function"].contains("name") || !call["function"]["name"].is_string()) {
-      return refuse(what, "expected objects with function.name");
-    }
-    ordered_json& function = call["function"];
+    ordered_json function = member(call, "function");
+    if (!member(function, "name").is_string()) return refuse(what, "expected objects with function.name");
+    if (!member(call, "id", "").is_string()) return refuse(what, "expected ids that are strings");
+    if (member(call, "type", "function") != "function") return refuse(what, "expected type 'function'");
+    call = without_nulls(call);
+    function = without_nulls(function);
     const auto found = function.find("arguments");
     if (found == function.end()) {
       function["arguments"] = ordered_json::object();
@@ -41,6 +52,7 @@ std::optional<Refusal> parse_arguments(ordered_json& calls, const std::string& w
       auto parsed = parse_ordered_json(what, found->get_ref<const std::string&>());
       if (parsed.ok()) *found = std::move(*parsed);
     }
+    call["function"] = std::move(function);
   }
   return std::nullopt;
 }
@@ -48,19 +60,18 @@ std::optional<Refusal> parse_arguments(ordered_json& calls, const std::string& w
 // One message as templates read it.
 std::variant<ordered_json, Refusal> normalize(const ordered_json& message, const std::string& what) {
   if (!message.is_object()) return refuse(what, fmt::format("expected an object, got {}", show(message)));
-  ordered_json out = ordered_json::object();
-  for (const auto& [key, value] : message.items()) {
-    if (!value.is_null()) out[key] = value;
-  }
+  ordered_json out = without_nulls(message);
   if (!out.contains("role") || !out["role"].is_string()) return refuse(what + ".role", "expected a string");
   // OpenAI's newer word, which templates do not know.
   if (out["role"] == "developer") out["role"] = "system";
   for (const char* unsupported : {"audio", "function_call"}) {
     if (out.contains(unsupported)) return refuse(what + "." + unsupported, "is not supported");
   }
+  if (!member(out, "tool_call_id", "").is_string())
+    return refuse(what + ".tool_call_id", "expected a string");
   const bool calls = out.contains("tool_calls");
   if (calls) {
-    if (auto refusal = parse_arguments(out["tool_calls"], what + ".tool_calls")) return *refusal;
+    if (auto refusal = normalize_calls(out["tool_calls"], what + ".tool_calls")) return *refusal;
     if (out["tool_calls"].empty()) out.erase("tool_calls");
   }
   if (!out.contains("content")) {
@@ -116,30 +127,33 @@ void read_tools(FieldReader& reader, const char* key, Conversation& conversation
   if (!tools->is_array() || tools->size() > kMaxTools) {
     return reader.refuse(key, fmt::format("expected a list of at most {} tools", kMaxTools));
   }
-  std::vector<std::string> names;
+  ordered_json checked = ordered_json::array();
+  std::set<std::string> names;
   for (std::size_t i = 0; i < tools->size(); ++i) {
     const ordered_json& tool = (*tools)[i];
+    const ordered_json function = member(tool, "function"), name = member(function, "name");
     const std::string what = fmt::format("{}[{}]", key, i);
-    if (!tool.is_object() || member(tool, "type") != "function") {
+    if (member(tool, "type") != "function") {
       return reader.refuse(what, "only tools of type function are supported");
     }
-    const auto function = tool.find("function");
-    if (function == tool.end() || !function->is_object() || !function->contains("name") ||
-        !is_tool_name((*function)["name"])) {
+    if (!is_tool_name(name)) {
       return reader.refuse(
           what,
           fmt::format("expected function.name of 1 to {} letters, digits, '_', '-', '.'", kMaxNameBytes));
     }
-    if (function->contains("parameters") && !(*function)["parameters"].is_object() &&
-        !(*function)["parameters"].is_null()) {
+    if (!member(function, "parameters", ordered_json::object()).is_object()) {
       return reader.refuse(what, "function.parameters: expected a JSON schema");
     }
-    names.push_back((*function)["name"].get<std::string>());
-    if (std::count(names.begin(), names.end(), names.back()) > 1) {
-      return reader.refuse(what, fmt::format("there are two functions with the name '{}'", names.back()));
+    if (!member(function, "description", "").is_string()) {
+      return reader.refuse(what, "function.description: expected a string");
     }
+    if (!names.insert(name.get<std::string>()).second) {
+      return reader.refuse(what, fmt::format("there are two functions with the name {}", show(name)));
+    }
+    checked.push_back(tool);
+    checked.back()["function"] = without_nulls(function);
   }
-  if (!tools->empty()) conversation.tools = *tools;
+  if (!checked.empty()) conversation.tools = std::move(checked);
 }
 
 void read_template_variables(FieldReader& reader, Conversation& conversation) {

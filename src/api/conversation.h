@@ -26,6 +26,8 @@ struct Conversation {
   nlohmann::ordered_json variables = nlohmann::ordered_json::object();  // further ones of the template
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // the prompt ends in the last message, which the reply goes on with
+
+  bool operator==(const Conversation&) const = default;
 };
 
 // OpenAI's `messages`: checked, parts of content joined, arguments parsed, nulls left out.

@@ -20,6 +20,8 @@ struct EmbeddingRequest {
   std::optional<int> truncate_prompt_tokens;
   bool is_base64 = false;  // little-endian f32, as the official clients ask for
   int priority = 0;
+
+  bool operator==(const EmbeddingRequest&) const = default;
 };
 
 std::variant<EmbeddingRequest, Refusal> parse_embeddings(const nlohmann::ordered_json& body,

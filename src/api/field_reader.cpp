@@ -23,7 +23,7 @@ std::string show(const ordered_json& value) {
 ordered_json member(const ordered_json& value, const char* key, ordered_json otherwise) {
   if (!value.is_object()) return otherwise;
   const auto found = value.find(key);
-  return found == value.end() ? std::move(otherwise) : *found;
+  return found == value.end() || found->is_null() ? std::move(otherwise) : *found;
 }
 
 FieldReader::FieldReader(const ordered_json& object, std::string path)

@@ -64,7 +64,7 @@ class FieldReader {
   std::optional<Refusal> refusal_;
 };
 
-// The value's member `key`; `otherwise` when it has none, or is no object.
+// The value's member `key`; `otherwise` when it has none or null, or is no object.
 nlohmann::ordered_json member(const nlohmann::ordered_json& value, const char* key,
                               nlohmann::ordered_json otherwise = nullptr);
 

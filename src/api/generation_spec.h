@@ -19,7 +19,7 @@ using Prompt = std::variant<std::string, std::vector<TokenId>>;
 
 // Limits on what one request may ask for; those of the tokens are the engine's.
 struct RequestLimits {
-  static constexpr int kMaxPrompts = 2048;
+  static constexpr int kMaxPrompts = 1024;
   static constexpr int kMaxChoices = 1024;  // of all prompts together
   static constexpr int kMaxSamples = 128;   // of one prompt
   static constexpr int kMaxLogprobs = 20;
@@ -49,6 +49,8 @@ struct GenerationSpec {
   std::string cache_salt;
   int priority = 0;
   bool stream = false, include_usage = false;
+
+  bool operator==(const GenerationSpec&) const = default;
 };
 
 // What the fields are checked against.

@@ -55,11 +55,12 @@ class MessageTranslator {
     if (type == "text") {
       texts.push_back(block);
     } else if (type == "tool_use" && role == "assistant") {
+      const ordered_json input = member(block, "input", ordered_json::object());
+      if (!input.is_object())
+        return reader_.refuse(what, fmt::format("expected an input that is an object, got {}", show(input)));
       calls.push_back({{"id", member(block, "id", ordered_json(""))},
                        {"type", "function"},
-                       {"function",
-                        {{"name", member(block, "name")},
-                         {"arguments", member(block, "input", ordered_json::object())}}}});
+                       {"function", {{"name", member(block, "name")}, {"arguments", input}}}});
     } else if (type == "tool_result" && role == "user") {
       out_.push_back({{"role", "tool"},
                       {"tool_call_id", member(block, "tool_use_id", ordered_json(""))},
@@ -82,16 +83,17 @@ ordered_json translate_tools(FieldReader& reader) {
     if (!tools->is_array()) reader.refuse("tools", "expected a list");
     out["tools"] = ordered_json::array();
     for (const ordered_json& tool : *tools) {
-      const std::string type = type_of(tool);
-      if (!tool.is_object() || (!type.empty() && type != "custom")) {
-        reader.refuse("tools", fmt::format("only tools of the client's own are supported, got {}",
-                                           type.empty() ? show(tool) : type));
+      const ordered_json type = tool.is_object() ? member(tool, "type", "custom") : tool;
+      if (type != "custom") {
+        reader.refuse("tools",
+                      fmt::format("only tools of the client's own are supported, got {}", show(type)));
         return ordered_json::object();
       }
-      ordered_json function = {{"name", member(tool, "name")}};
-      if (tool.contains("description")) function["description"] = tool["description"];
-      function["parameters"] = member(tool, "input_schema", ordered_json::object());
-      out["tools"].push_back({{"type", "function"}, {"function", std::move(function)}});
+      out["tools"].push_back({{"type", "function"},
+                              {"function",
+                               {{"name", member(tool, "name")},
+                                {"description", member(tool, "description")},
+                                {"parameters", member(tool, "input_schema", ordered_json::object())}}}});
     }
   }
   const ordered_json* choice = reader.take("tool_choice");
@@ -104,7 +106,12 @@ ordered_json translate_tools(FieldReader& reader) {
   } else {
     reader.refuse("tool_choice", "expected type 'auto', 'any', 'tool' or 'none'");
   }
-  out["parallel_tool_calls"] = member(*choice, "disable_parallel_tool_use", ordered_json(false)) != true;
+  const ordered_json one_only = member(*choice, "disable_parallel_tool_use", false);
+  if (!one_only.is_boolean()) {
+    reader.refuse("tool_choice",
+                  fmt::format("disable_parallel_tool_use: expected true or false, got {}", show(one_only)));
+  }
+  out["parallel_tool_calls"] = one_only != true;
   return out;
 }
 

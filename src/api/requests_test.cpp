@@ -214,8 +214,25 @@ TEST(ChatRequest, ARefusalNamesTheField) {
       {R"({"messages":[{"role":"user","content":"a"}],"functions":[]})", "functions"},
       {R"({"messages":[{"role":"user","content":"a"}],"modalities":["audio"]})", "modalities"},
       {R"({"messages":[{"role":"user","content":"a"}],"store":true})", "store"},
+      {R"({"messages":[{"role":"tool","content":"a","tool_call_id":1}]})", "messages"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"id":1,"function":{"name":"f"}}]}]})", "messages"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"type":"x","function":{"name":"f"}}]}]})",
+       "messages"},
+      {R"({"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f","description":1}}]})",
+       "tools[0]"},
   };
   for (const auto& [body, param] : cases) EXPECT_EQ(refused(parse(parse_chat, body)), param) << body;
+}
+
+// A template would write it out.
+TEST(ChatRequest, ANullInACallOrAToolCountsAsAbsent) {
+  const auto request = accepted<ChatRequest>(
+      parse(parse_chat, R"({"messages":[{"role":"assistant","tool_calls":[{"id":null,"type":null,)"
+                        R"("function":{"name":"f","arguments":null}}]}],"tools":[{"type":"function",)"
+                        R"("function":{"name":"f","description":null,"parameters":null}}]})"));
+  EXPECT_EQ(request.conversation.messages.dump(),
+            R"([{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{}}}],"content":""}])");
+  EXPECT_EQ(request.conversation.tools.dump(), R"([{"type":"function","function":{"name":"f"}}])");
 }
 
 constexpr char kTools[] =
@@ -258,6 +275,23 @@ TEST(MessagesRequest, BlocksBecomeMessages) {
   EXPECT_EQ(
       refused(parse(parse_messages, R"({"max_tokens":1,"messages":[{"role":"system","content":"q"}]})")),
       "messages[0]");
+}
+
+TEST(MessagesRequest, ARefusalNamesTheField) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"("tools":[{"type":5,"name":"f"}])", "tools"},
+      {R"("tools":[{"name":"f","description":5}])", "tools[0]"},
+      {R"("tools":[{"name":"f"}],"tool_choice":{"type":"auto","disable_parallel_tool_use":1})",
+       "tool_choice"},
+      {R"("messages":[{"role":"assistant","content":[{"type":"tool_use","name":"f","input":"x"}]}])",
+       "messages[0]"},
+      {R"("top_k":-1)", "top_k"},
+  };
+  for (const auto& [fields, param] : cases) {
+    auto body = ordered_json::parse(R"({"max_tokens":1,"messages":[{"role":"user","content":"q"}]})");
+    body.update(ordered_json::parse('{' + std::string(fields) + '}'));
+    EXPECT_EQ(refused(parse_messages(body, facts())), param) << fields;
+  }
 }
 
 TEST(MessagesRequest, AReplyThatIsBegunGoesOn) {

@@ -30,6 +30,7 @@ struct ToolUse {
   bool allows_several = true;      // calls in one reply
 
   bool is_active() const { return choice != ToolChoice::kNone; }
+  bool operator==(const ToolUse&) const = default;
 };
 
 // OpenAI's tool_choice and parallel_tool_calls. `tools`: OpenAI's list, or null.

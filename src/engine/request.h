@@ -28,6 +28,8 @@ struct SamplingParams {
   std::optional<std::uint64_t> seed = {};  // the same tokens in any batch; without one the engine draws it
   std::vector<std::pair<TokenId, float>> logit_bias = {};  // added to the logits, before all else; finite
   std::vector<TokenId> allowed_token_ids = {};             // no others are chosen; empty: all
+
+  bool operator==(const SamplingParams&) const = default;
 };
 
 struct Request {

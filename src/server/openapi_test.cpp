@@ -9,6 +9,12 @@
 #include <set>
 #include <string>
 
+#include "api/chat.h"
+#include "api/completions.h"
+#include "api/embeddings.h"
+#include "api/generate.h"
+#include "api/messages.h"
+#include "api/responses.h"
 #include "api/routes.h"
 #include "server/version.h"
 
@@ -16,6 +22,7 @@ namespace kvasir::server {
 namespace {
 
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 const json& document() {
   static const json parsed = json::parse(openapi_document());
@@ -68,6 +75,46 @@ TEST(OpenApi, EachReferenceHasItsTargetAndEachComponentIsUsed) {
     }
   }
   EXPECT_EQ(referenced, defined);
+}
+
+const json& resolve(const json& schema) {
+  if (!schema.contains("$ref")) return schema;
+  return document()[json::json_pointer(schema["$ref"].get<std::string>().substr(1))];
+}
+
+// Fields that are given with their defaults make the request that `body`, which leaves them out, is.
+template <typename Parser>
+void expect_defaults(const std::string& path, Parser parse, const char* body) {
+  api::ModelFacts model;
+  model.name = "m";
+  model.vocab_size = model.context = 64;
+  const auto absent = ordered_json::parse(body);
+  const auto expected = parse(absent, model);
+  ASSERT_EQ(expected.index(), 0u) << path;
+  int num_defaults = 0;
+  const json& content = document()["paths"][path]["post"]["requestBody"]["content"];
+  for (const auto& [field, schema] : resolve(content["application/json"]["schema"])["properties"].items()) {
+    const json& resolved = resolve(schema);
+    if (!resolved.contains("default") || absent.contains(field)) continue;
+    ++num_defaults;
+    ordered_json given = absent;
+    given[field] = ordered_json::parse(resolved["default"].dump());
+    const auto read = parse(given, model);
+    ASSERT_EQ(read.index(), 0u) << path << ' ' << field;
+    EXPECT_TRUE(std::get<0>(read) == std::get<0>(expected)) << path << ' ' << field;
+  }
+  EXPECT_GT(num_defaults, 0) << path;
+}
+
+TEST(OpenApi, HasTheDefaultsOfTheParsers) {
+  constexpr const char* kMessages = R"({"messages":[{"role":"user","content":"Hi"}]})";
+  expect_defaults("/generate", api::parse_generate, R"({"prompt":"Hi"})");
+  expect_defaults("/v1/completions", api::parse_completion, R"({"prompt":"Hi"})");
+  expect_defaults("/v1/chat/completions", api::parse_chat, kMessages);
+  expect_defaults("/v1/responses", api::parse_responses, R"({"input":"Hi"})");
+  expect_defaults("/v1/messages", api::parse_messages,
+                  R"({"messages":[{"role":"user","content":"Hi"}],"max_tokens":9})");
+  expect_defaults("/v1/embeddings", api::parse_embeddings, R"({"input":"Hi"})");
 }
 
 TEST(OpenApi, HasTheServersVersion) {
