@@ -36,16 +36,31 @@ struct Free {
 };
 using Bytes = std::unique_ptr<std::byte[], Free>;
 
+// Random bytes, of which all that may be an f16 is one of at most 2: rows of blocks of any type.
+std::vector<std::byte> random_blocks(std::size_t num_bytes) {
+  std::vector<std::byte> blocks(num_bytes);
+  std::mt19937 random(1);
+  for (std::byte& byte : blocks) byte = static_cast<std::byte>(random() & 0x3F);
+  return blocks;
+}
+
 // A random matrix of this type.
 Bytes make_matrix(const Product& product, WeightDtype dtype, ThreadPool& pool) {
-  std::vector<float> values(static_cast<std::size_t>(product.rows) * product.columns);
+  const std::size_t num_weights = static_cast<std::size_t>(product.rows) * product.columns;
+  const bool has_blocks = dtype >= WeightDtype::kQ4_K;
+  std::vector<float> values(has_blocks ? 0 : num_weights);
   std::mt19937 random(1);
   for (float& value : values) value = static_cast<float>(random()) * 0x1p-32f - 0.5f;
+  const std::vector<std::byte> blocks = random_blocks(has_blocks ? num_weights : 0);
   const std::size_t bytes = backend::matrix_bytes(dtype, product.rows, product.columns);
   Bytes matrix(static_cast<std::byte*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
   pool.parallel_for(product.rows, backend::kRowsPerPanel, [&](int begin, int end, int) {
-    backend::convert_rows(values.data(), WeightDtype::kF32, matrix.get(), dtype, product.rows,
-                          product.columns, begin, end);
+    if (has_blocks) {
+      backend::pack_block_rows(blocks.data(), dtype, matrix.get(), product.rows, product.columns, begin, end);
+    } else {
+      backend::convert_rows(values.data(), WeightDtype::kF32, matrix.get(), dtype, product.rows,
+                            product.columns, begin, end);
+    }
   });
   return matrix;
 }
@@ -62,6 +77,12 @@ const char* name_of(WeightDtype dtype) {
       return "q8_0";
     case WeightDtype::kQ4_0:
       return "q4_0";
+    case WeightDtype::kQ4_K:
+      return "q4_k";
+    case WeightDtype::kQ5_K:
+      return "q5_k";
+    case WeightDtype::kQ6_K:
+      return "q6_k";
   }
   return "";
 }

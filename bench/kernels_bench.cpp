@@ -21,8 +21,9 @@ constexpr Product kProducts[] = {
     {"output 32000 x 2048", 32000, 2048},
 };
 
-constexpr WeightDtype kDtypes[] = {WeightDtype::kF32, WeightDtype::kBf16, WeightDtype::kQ8_0,
-                                   WeightDtype::kQ4_0};
+constexpr WeightDtype kDtypes[] = {WeightDtype::kF32,  WeightDtype::kBf16, WeightDtype::kQ8_0,
+                                   WeightDtype::kQ4_0, WeightDtype::kQ4_K, WeightDtype::kQ5_K,
+                                   WeightDtype::kQ6_K};
 
 constexpr AttentionCase kAttentionCases[] = {
     {"attention, 1 x 2,048 keys", 1, 1, 2048, 0},

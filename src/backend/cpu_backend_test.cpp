@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/float_formats.h"
+
 namespace kvasir::backend {
 namespace {
 
@@ -119,36 +121,52 @@ TEST(CpuBackend, LinearGivesTheSameBitsWithAnyNumberOfThreadsAndRows) {
   }
 }
 
+// A matrix of random weights, in memory that is aligned as panels want it.
+struct RandomMatrix {
+  RandomMatrix(WeightDtype dtype, int rows, int columns, unsigned seed) {
+    memory.resize(matrix_bytes(dtype, rows, columns));
+    if (dtype >= WeightDtype::kQ4_K) {
+      // Enough for blocks of any type; of bytes that make finite numbers wherever they lie.
+      std::vector<std::byte> blocks(static_cast<std::size_t>(rows) * columns);
+      std::mt19937 random(seed);
+      for (std::byte& byte : blocks) byte = static_cast<std::byte>(random() & 0x3F);
+      pack_block_rows(blocks.data(), dtype, memory.data(), rows, columns, 0, rows);
+    } else {
+      const std::vector<float> w = random_floats(static_cast<std::size_t>(rows) * columns, seed);
+      convert_rows(w.data(), WeightDtype::kF32, memory.data(), dtype, rows, columns, 0, rows);
+    }
+    matrix = {memory.data(), dtype, rows, columns};
+  }
+  AlignedBytes memory;
+  Matrix matrix;
+};
+
 // Products of one x with matrices of all kinds at once: each is what it is alone.
 TEST(CpuBackend, SeveralProjectionsGiveTheBitsOfEachAlone) {
   Cpu one(1), three(3);
-  constexpr int kColumns = 172, kRows = 9;
-  const std::vector<float> x = random_floats(kRows * kColumns, 31), w = random_floats(500 * kColumns, 32);
-  const std::pair<WeightDtype, int> shapes[] = {{WeightDtype::kQ8_0, 70},
-                                                {WeightDtype::kQ8_0, 1},
-                                                {WeightDtype::kQ4_0, 333},
-                                                {WeightDtype::kF32, 40},
-                                                {WeightDtype::kQ8_0, 64}};
-  std::vector<std::vector<std::byte>> memory;
-  std::vector<Matrix> matrices;
+  constexpr int kColumns = 256, kRows = 9;
+  const std::vector<float> x = random_floats(kRows * kColumns, 31);
+  const std::pair<WeightDtype, int> shapes[] = {{WeightDtype::kQ8_0, 70},  {WeightDtype::kQ8_0, 1},
+                                                {WeightDtype::kQ4_0, 333}, {WeightDtype::kF32, 40},
+                                                {WeightDtype::kQ4_K, 90},  {WeightDtype::kQ5_K, 17},
+                                                {WeightDtype::kQ6_K, 100}, {WeightDtype::kQ8_0, 64}};
+  std::vector<std::unique_ptr<RandomMatrix>> w;
   std::vector<std::vector<float>> y, expected;
   for (const auto& [dtype, rows] : shapes) {
-    memory.emplace_back(matrix_bytes(dtype, rows, kColumns) + 64);
-    void* begin = memory.back().data();
-    std::size_t room = memory.back().size();
-    auto* data = static_cast<std::byte*>(std::align(64, 1, begin, room));
-    convert_rows(w.data(), WeightDtype::kF32, data, dtype, rows, kColumns, 0, rows);
-    matrices.push_back({data, dtype, rows, kColumns});
+    w.push_back(std::make_unique<RandomMatrix>(dtype, rows, kColumns, 32));
     y.emplace_back(kRows * rows);
     expected.emplace_back(kRows * rows);
-    one->linear(x.data(), kRows, {{&matrices.back(), nullptr, expected.back().data()}});
+    one->linear(x.data(), kRows, {{&w.back()->matrix, nullptr, expected.back().data()}});
   }
   three->linear(x.data(), kRows,
-                {{&matrices[0], nullptr, y[0].data()},
-                 {&matrices[1], nullptr, y[1].data()},
-                 {&matrices[2], nullptr, y[2].data()},
-                 {&matrices[3], nullptr, y[3].data()},
-                 {&matrices[4], nullptr, y[4].data()}});
+                {{&w[0]->matrix, nullptr, y[0].data()},
+                 {&w[1]->matrix, nullptr, y[1].data()},
+                 {&w[2]->matrix, nullptr, y[2].data()},
+                 {&w[3]->matrix, nullptr, y[3].data()},
+                 {&w[4]->matrix, nullptr, y[4].data()},
+                 {&w[5]->matrix, nullptr, y[5].data()},
+                 {&w[6]->matrix, nullptr, y[6].data()},
+                 {&w[7]->matrix, nullptr, y[7].data()}});
   EXPECT_EQ(y, expected);
 }
 
@@ -170,6 +188,32 @@ TEST(Matrix, RowsAreReadBackAsTheyWereConverted) {
     for (int i = 0; i < kRows; ++i) {
       read_row({whole.data(), dtype, kRows, kColumns}, i, row.data());
       for (int c = 0; c < kColumns; ++c) EXPECT_NEAR(row[c], w[i * kColumns + c], tolerance);
+    }
+  }
+}
+
+// A q8_0 block with the scale 0.5 and weights that count up from its number.
+TEST(Matrix, RowsOfAFilesBlocksAreReadBackExactly) {
+  constexpr int kRows = 37, kColumns = 96, kBlocks = kRows * kColumns / 32;
+  std::vector<std::byte> blocks;
+  for (int block = 0; block < kBlocks; ++block) {
+    const std::uint16_t half = kernels::f32_to_f16(0.5f);
+    for (int i = 0; i < 2; ++i) blocks.push_back(static_cast<std::byte>(half >> 8 * i));
+    for (int i = 0; i < 32; ++i) blocks.push_back(static_cast<std::byte>(block + i));
+  }
+  EXPECT_EQ(block_columns(WeightDtype::kQ8_0), 32);
+  EXPECT_EQ(block_columns(WeightDtype::kQ5_K), 256);
+  std::vector<std::byte> whole(matrix_bytes(WeightDtype::kQ8_0, kRows, kColumns)), pieces(whole.size());
+  pack_block_rows(blocks.data(), WeightDtype::kQ8_0, whole.data(), kRows, kColumns, 0, kRows);
+  pack_block_rows(blocks.data(), WeightDtype::kQ8_0, pieces.data(), kRows, kColumns, 32, kRows);
+  pack_block_rows(blocks.data(), WeightDtype::kQ8_0, pieces.data(), kRows, kColumns, 0, 32);
+  EXPECT_EQ(whole, pieces);
+  std::vector<float> row(kColumns);
+  for (int i = 0; i < kRows; ++i) {
+    read_row({whole.data(), WeightDtype::kQ8_0, kRows, kColumns}, i, row.data());
+    for (int c = 0; c < kColumns; ++c) {
+      const auto q = static_cast<std::int8_t>(i * (kColumns / 32) + c / 32 + c % 32);
+      EXPECT_EQ(row[c], 0.5f * static_cast<float>(q)) << "row " << i << ", column " << c;
     }
   }
 }

@@ -64,7 +64,7 @@ void CpuBackend::multiply(const float* x, int rows, std::span<const Projection> 
 }
 
 void CpuBackend::quantize(const float* x, int rows, int k, WeightDtype w_dtype) {
-  const std::size_t row_bytes = kernels::quantized_row_bytes(k);
+  const std::size_t row_bytes = kernels::quantized_row_bytes(quant_type(w_dtype), k);
   quantized_x_.resize(rows * row_bytes);
   pool_.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
     const std::size_t row = begin, stride = k;

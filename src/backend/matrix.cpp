@@ -10,6 +10,7 @@
 #include "kernels/float_formats.h"
 #include "kernels/kernels.h"
 #include "kernels/quant.h"
+#include "kernels/quant_blocks.h"
 
 namespace kvasir::backend {
 namespace {
@@ -69,12 +70,24 @@ auto fastest_pack_panel() {
 
 }  // namespace
 
-kernels::QuantType quant_type(WeightDtype dtype) {
-  return dtype == WeightDtype::kQ8_0 ? kernels::QuantType::kQ8_0 : kernels::QuantType::kQ4_0;
+bool is_quantized(WeightDtype dtype) {
+  return dtype >= WeightDtype::kQ8_0;
 }
 
-bool is_quantized(WeightDtype dtype) {
-  return dtype == WeightDtype::kQ8_0 || dtype == WeightDtype::kQ4_0;
+kernels::QuantType quant_type(WeightDtype dtype) {
+  switch (dtype) {
+    case WeightDtype::kQ8_0:
+      return kernels::QuantType::kQ8_0;
+    case WeightDtype::kQ4_0:
+      return kernels::QuantType::kQ4_0;
+    case WeightDtype::kQ4_K:
+      return kernels::QuantType::kQ4_K;
+    case WeightDtype::kQ5_K:
+      return kernels::QuantType::kQ5_K;
+    default:
+      KVASIR_CHECK(dtype == WeightDtype::kQ6_K);
+      return kernels::QuantType::kQ6_K;
+  }
 }
 
 std::size_t element_bytes(WeightDtype dtype) {
@@ -98,6 +111,7 @@ void convert_rows(const void* src, WeightDtype src_dtype, std::byte* dst, Weight
     return convert_range(from, src_dtype, to, dst_dtype, count);
   }
   const kernels::QuantType type = quant_type(dst_dtype);
+  KVASIR_CHECK(!kernels::has_super_blocks(type));
   const std::size_t panel_bytes = kernels::panel_bytes(type, columns);
   const auto pack_panel = fastest_pack_panel();
   std::vector<float> panel(std::size_t(kRowsPerPanel) * columns);
@@ -106,6 +120,24 @@ void convert_rows(const void* src, WeightDtype src_dtype, std::byte* dst, Weight
     widen(from, src_dtype, std::size_t(num_rows) * columns, panel.data());
     pack_panel(panel.data(), num_rows, columns, type, dst + row / kRowsPerPanel * panel_bytes);
     from += num_rows * src_row_bytes;
+  }
+}
+
+int block_columns(WeightDtype dtype) {
+  return static_cast<int>(kernels::block_weights(quant_type(dtype)));
+}
+
+void pack_block_rows(const void* src, WeightDtype dtype, std::byte* dst, int rows, int columns, int first_row,
+                     int end_row) {
+  KVASIR_CHECK(first_row % kRowsPerPanel == 0 && (end_row % kRowsPerPanel == 0 || end_row == rows));
+  KVASIR_CHECK(columns % block_columns(dtype) == 0);
+  const kernels::QuantType type = quant_type(dtype);
+  const std::size_t row_bytes = columns / kernels::block_weights(type) * kernels::block_bytes(type);
+  const std::size_t panel_bytes = kernels::panel_bytes(type, columns);
+  const auto* from = static_cast<const std::byte*>(src);
+  for (int row = first_row; row < end_row; row += kRowsPerPanel) {
+    kernels::pack_blocks(from + row * row_bytes, std::min(kRowsPerPanel, end_row - row), columns, type,
+                         dst + row / kRowsPerPanel * panel_bytes);
   }
 }
 

@@ -9,8 +9,8 @@
 
 namespace kvasir::backend {
 
-// kQ8_0, kQ4_0: 8 and 4 bits and an f16 scale for each 32 weights of a row, in the panels of kernels/quant.h.
-enum class WeightDtype { kF32, kF16, kBf16, kQ8_0, kQ4_0 };
+// From kQ8_0 on quantised, in the panels of kernels/quant.h: the types of GGUF.
+enum class WeightDtype { kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4_K, kQ5_K, kQ6_K };
 
 bool is_quantized(WeightDtype dtype);
 
@@ -38,9 +38,18 @@ inline constexpr int kRowsPerPanel = 16;
 // Writes the rows [first_row, end_row) of a matrix whose form is `dst_dtype` to where they belong in `dst`,
 // the beginning of matrix_bytes() bytes. src: the whole matrix, row-major, in a form that is not quantised;
 // may be misaligned. Rounds to nearest, ties to even; quantised as kernels/quant.h says. Requires: first_row
-// a multiple of kRowsPerPanel, and so is end_row unless it is `rows`.
+// a multiple of kRowsPerPanel, and so is end_row unless it is `rows`; dst_dtype none of the K types.
 void convert_rows(const void* src, WeightDtype src_dtype, std::byte* dst, WeightDtype dst_dtype, int rows,
                   int columns, int first_row, int end_row);
+
+// Weights in a block of a GGUF file. Requires: quantised.
+int block_columns(WeightDtype dtype);
+
+// As convert_rows(), from the blocks of a GGUF file's tensor of this type, which need no rounding: read_row()
+// gives exactly the file's weights. Any bytes will do. Requires: columns a multiple of block_columns(dtype);
+// src of rows * columns weights, in whole blocks.
+void pack_block_rows(const void* src, WeightDtype dtype, std::byte* dst, int rows, int columns, int first_row,
+                     int end_row);
 
 // dst[i] = src[i] in another form, neither quantised. `src` may be misaligned.
 void convert(const void* src, WeightDtype src_dtype, void* dst, WeightDtype dst_dtype, std::size_t count,

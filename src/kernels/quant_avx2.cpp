@@ -1,7 +1,8 @@
 // Products with quantised weights on AVX2, which has no instruction that adds four products of bytes to an
 // int32. vpmaddubsw adds two to an int16, and saturates; so a weight of 8 bits is taken as 16 * high + low,
-// of 4 bits each: eight times two products of at most 15 * 127 fit an int16, and a group is widened once, at
-// its end.
+// of 4 bits each. Sums of 16 bits take as many quads as fit, and then are widened: 8 (a group) times two
+// products of at most 15 * 127, or 4 times two of 31 * 127. Of 6 bits, which are up to 63, 4 would not fit:
+// but with the correction they are at most 32 * 127 each in the end, and on the way sums may wrap.
 
 #include "kernels/quant_tables.h"
 
@@ -12,41 +13,54 @@
 namespace kvasir::kernels {
 namespace {
 
-struct Avx2 : Floats8 {
+struct Avx2 : Columns8 {
   static constexpr std::size_t kTileRows = 4;
   static constexpr std::size_t kStripPanels = 1;
-
-  using Floats8::set1;
-  static Int set1(std::int32_t value) { return _mm256_set1_epi32(value); }
-  static Int bytes(const std::byte* from) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  }
-  static Int low_halves(Int bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
-  static Int high_halves(Int bytes) { return low_halves(_mm256_srli_epi16(bytes, 4)); }
 
   template <QuantType kType>
   static void block(const Block& block);
 };
 
-constexpr std::size_t kHalfColumns = 8;  // a register
-// Half-byte weights of a register's columns: one plane, or the low and the high one.
+constexpr std::size_t kHalfColumns = Avx2::kLanes;
+
+// A quad in the bytes that are multiplied: the weights, or the low and the high half of each.
 constexpr std::size_t num_planes(QuantType type) {
   return type == QuantType::kQ8_0 ? 2 : 1;
 }
+template <QuantType kType>
+inline void unpack_planes(const std::byte* group, std::size_t quad, __m256i (&w)[num_planes(kType)]) {
+  w[0] = unpack_quad<Avx2, kType>(group, quad);
+  if constexpr (kType == QuantType::kQ8_0) {
+    w[1] = Avx2::high_halves(w[0]);
+    w[0] = Avx2::low_halves(w[0]);
+  }
+}
 
-// dot = correction + the planes' sums, low + 16 * high.
+// Quads that sums of 16 bits take.
+constexpr std::size_t num_summed_quads(QuantType type) {
+  return type == QuantType::kQ5_K ? kQuads / 2 : quads_per_scale(type);
+}
+constexpr bool begins_with_correction(QuantType type) {
+  return type == QuantType::kQ6_K;
+}
+
+// dot (+)= correction + the planes' sums, low + 16 * high.
 template <QuantType kType, std::size_t kRows, std::size_t kVectors>
-inline void widen(const __m256i (&sums)[kRows][kVectors][num_planes(kType)], const std::int32_t* corrections,
-                  std::size_t x_stride, __m256i (&dot)[kRows][kVectors]) {
+inline void widen(const __m256i (&sums)[kRows][kVectors][num_planes(kType)], const std::byte* corrections,
+                  std::size_t x_stride, bool is_first, __m256i (&dot)[kRows][kVectors]) {
+  constexpr bool kHasCorrection = weight_offset(kType) != 0 && !begins_with_correction(kType);
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < kRows; ++i) {
-    const __m256i correction = _mm256_set1_epi32(corrections[i * (x_stride / sizeof(std::int32_t))]);
+    const __m256i correction =
+        kHasCorrection ? Avx2::set1(load_correction<kType>(corrections + i * x_stride)) : __m256i{};
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
-      dot[i][v] = _mm256_add_epi32(correction, _mm256_madd_epi16(sums[i][v][0], _mm256_set1_epi16(1)));
+      __m256i sum = _mm256_madd_epi16(sums[i][v][0], _mm256_set1_epi16(1));
+      if constexpr (kHasCorrection) sum = _mm256_add_epi32(correction, sum);
       if constexpr (kType == QuantType::kQ8_0) {
-        dot[i][v] = _mm256_add_epi32(dot[i][v], _mm256_madd_epi16(sums[i][v][1], _mm256_set1_epi16(16)));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(sums[i][v][1], _mm256_set1_epi16(16)));
       }
+      dot[i][v] = is_first ? sum : _mm256_add_epi32(dot[i][v], sum);
     }
   }
 }
@@ -57,7 +71,7 @@ inline void add_quad(const __m256i (&w)[kVectors][kPlanes], const std::byte* x, 
                      bool is_first, __m256i (&sums)[kRows][kVectors][kPlanes]) {
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < kRows; ++i) {
-    const __m256i x_i = _mm256_set1_epi32(load_quad(x + i * x_stride));
+    const __m256i x_i = Avx2::set1(load_quad(x + i * x_stride));
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 16
@@ -71,43 +85,62 @@ inline void add_quad(const __m256i (&w)[kVectors][kPlanes], const std::byte* x, 
   }
 }
 
+// The dot products of the n-th scale of group g.
+template <std::size_t kRows, class Weights>
+inline void multiply(const Weights& w, std::size_t g, std::size_t n, const std::byte* x, std::size_t x_stride,
+                     const std::byte* corrections, __m256i (&dot)[kRows][Weights::kVectors]) {
+  constexpr QuantType kType = Weights::kType;
+  constexpr std::size_t kVectors = Weights::kVectors, kPlanes = num_planes(kType);
+  constexpr std::size_t kScaleQuads = quads_per_scale(kType), kSummedQuads = num_summed_quads(kType);
+#pragma GCC unroll 2
+  for (std::size_t first = 0; first < kScaleQuads; first += kSummedQuads) {
+    __m256i sums[kRows][kVectors][kPlanes];
+    if constexpr (begins_with_correction(kType)) {
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+        for (std::size_t v = 0; v < kVectors; ++v)
+          sums[i][v][0] = Avx2::set1(load_quad(corrections + i * x_stride));
+      }
+    }
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < kSummedQuads; ++i) {
+      const std::size_t quad = n * kScaleQuads + first + i;
+      __m256i planes[kVectors][kPlanes];
+#pragma GCC unroll 16
+      for (std::size_t v = 0; v < kVectors; ++v) w.load(g, quad, v, planes[v]);
+      add_quad(planes, x + quad * 4, x_stride, i == 0 && !begins_with_correction(kType), sums);
+    }
+    widen<kType>(sums, corrections, x_stride, first == 0, dot);
+  }
+}
+
 // A panel's 16 columns as they lie in memory, for rows so few that nothing is gained by writing planes.
-template <QuantType kType>
+template <QuantType kWeights>
 struct DirectWeights {
-  static constexpr std::size_t kVectors = 2, kPlanes = num_planes(kType);
+  static constexpr QuantType kType = kWeights;
+  static constexpr std::size_t kVectors = 2;
 
   explicit DirectWeights(const Block& block)
-      : quants(block.panel + block.first_group * group_bytes(kType)),
-        scale(block.panel + block.scales_offset + block.first_group * kGroupScaleBytes),
-        ahead(block.ahead) {}
+      : quants(block.quants<kType>()), scale(block.scales<kType>()), ahead(block.ahead) {}
 
-  template <std::size_t kRows>
-  void accumulate(std::size_t g, const std::byte* x, std::size_t x_stride, const std::int32_t* corrections,
-                  __m256i (&dot)[kRows][kVectors]) const {
-    __m256i sums[kRows][kVectors][kPlanes];
-    constexpr std::size_t kLines = group_bytes(kType) / kLineBytes;
-    const std::byte* line = quants + g * group_bytes(kType);
-#pragma GCC unroll 16
-    for (std::size_t l = 0; l < kLines; ++l, line += kLineBytes) {
-      __m256i w[kVectors][kPlanes], high[kVectors][kPlanes];
-#pragma GCC unroll 16
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        const __m256i both = Avx2::bytes(line + v * kLineBytes / 2);
-        w[v][0] = Avx2::low_halves(both);
-        (kType == QuantType::kQ8_0 ? w[v][kPlanes - 1] : high[v][0]) = Avx2::high_halves(both);
-      }
-      add_quad(w, x + l * 4, x_stride, l == 0, sums);
-      if constexpr (kType == QuantType::kQ4_0) add_quad(high, x + (l + kLines) * 4, x_stride, false, sums);
-    }
-    widen<kType>(sums, corrections, x_stride, dot);
+  void load(std::size_t g, std::size_t quad, std::size_t v, __m256i (&w)[num_planes(kType)]) const {
+    unpack_planes<kType>(quants + g * group_bytes(kType) + v * kLineBytes / 2, quad, w);
   }
-
-  __m256 scales(std::size_t g, std::size_t v) const {
-    return Avx2::load_scales(scale + g * kGroupScaleBytes + v * kHalfColumns * 2);
+  template <std::size_t kRows>
+  void accumulate(std::size_t g, std::size_t n, const std::byte* x, std::size_t x_stride,
+                  const std::byte* corrections, __m256i (&dot)[kRows][kVectors]) const {
+    multiply<kRows>(*this, g, n, x, x_stride, corrections, dot);
+  }
+  __m256 scales(std::size_t g, std::size_t n, std::size_t v) const {
+    return load_scales<Avx2, kType>(scale, g, n, v * kHalfColumns);
+  }
+  __m256 minimums(std::size_t g, std::size_t v) const {
+    return load_minimums<Avx2, kType>(scale, g, v * kHalfColumns);
   }
   void prefetch(std::size_t g) const {
     prefetch_lines(quants + ahead + g * group_bytes(kType), group_bytes(kType));
-    prefetch_scales(scale, g);
+    prefetch_scales<kType>(scale, g);
   }
 
   const std::byte* quants;
@@ -115,75 +148,76 @@ struct DirectWeights {
   std::size_t ahead;
 };
 
-// A block of a panel as planes of half bytes, and its scales as floats:
-//   for each half of the columns, group, quad: the planes' registers; then (group, 16) floats.
+// A block of a panel as planes, and its scales and minimums as floats:
+//   for each half of the columns, group, quad: the planes' registers; then a group's scales and minimums, 16
+//   floats each.
 template <QuantType kType>
 struct Expanded {
   static constexpr std::size_t kPlanes = num_planes(kType);
+  static constexpr std::size_t kScales = scales_per_group(kType);
+  static constexpr std::size_t kGroupFloats = (kScales + has_minimums(kType)) * kPanelColumns;
   static constexpr std::size_t kGroupBytes = kQuads * kPlanes * sizeof(__m256i);
   static constexpr std::size_t kHalfBytes = kBlockGroups * kGroupBytes;
-  static constexpr std::size_t kBytes = 2 * kHalfBytes + kBlockGroups * kPanelColumns * sizeof(float);
+  static constexpr std::size_t kBytes = 2 * kHalfBytes + kBlockGroups * kGroupFloats * sizeof(float);
 
   static __m256i* planes(std::byte* memory, std::size_t half, std::size_t g) {
     return reinterpret_cast<__m256i*>(memory + half * kHalfBytes + g * kGroupBytes);
   }
-  static float* scales(std::byte* memory, std::size_t g) {
-    return reinterpret_cast<float*>(memory + 2 * kHalfBytes) + g * kPanelColumns;
+  static float* scales(std::byte* memory, std::size_t half, std::size_t g) {
+    return reinterpret_cast<float*>(memory + 2 * kHalfBytes) + g * kGroupFloats + half * kHalfColumns;
   }
 
   static void fill(const Block& block) {
-    const std::byte* quants = block.panel + block.first_group * group_bytes(kType);
-    const std::byte* scale = block.panel + block.scales_offset + block.first_group * kGroupScaleBytes;
-    for (std::size_t g = 0; g < block.num_groups;
-         ++g, quants += group_bytes(kType), scale += kGroupScaleBytes) {
+    const DirectWeights<kType> w(block);
+    for (std::size_t g = 0; g < block.num_groups; ++g) {
       for (std::size_t half = 0; half < 2; ++half) {
         __m256i* to = planes(block.expanded, half, g);
-        constexpr std::size_t kLines = group_bytes(kType) / kLineBytes;
-        for (std::size_t l = 0; l < kLines; ++l) {
-          const __m256i both = Avx2::bytes(quants + l * kLineBytes + half * kLineBytes / 2);
-          // q8_0: the two planes of this quad; q4_0: this quad, and the one four further on.
-          to[l * kPlanes] = Avx2::low_halves(both);
-          to[kPlanes == 2 ? l * 2 + 1 : l + kLines] = Avx2::high_halves(both);
+#pragma GCC unroll 16
+        for (std::size_t quad = 0; quad < kQuads; ++quad) {
+          __m256i quad_planes[kPlanes];
+          w.load(g, quad, half, quad_planes);
+          for (std::size_t plane = 0; plane < kPlanes; ++plane)
+            to[quad * kPlanes + plane] = quad_planes[plane];
         }
-        Avx2::store(Avx2::load_scales(scale + half * kHalfColumns * 2),
-                    scales(block.expanded, g) + half * kHalfColumns);
+        float* scale = scales(block.expanded, half, g);
+        for (std::size_t n = 0; n < kScales; ++n, scale += kPanelColumns) {
+          Avx2::store(w.scales(g, n, half), scale);
+        }
+        if constexpr (has_minimums(kType)) Avx2::store(w.minimums(g, half), scale);
       }
     }
   }
 };
 
 // One half of an expanded panel.
-template <QuantType kType>
+template <QuantType kWeights>
 struct ExpandedWeights {
+  static constexpr QuantType kType = kWeights;
   static constexpr std::size_t kVectors = 1, kPlanes = num_planes(kType);
 
   ExpandedWeights(const Block& block, std::size_t half)
       : planes(Expanded<kType>::planes(block.expanded, half, 0)),
-        scale(Expanded<kType>::scales(block.expanded, 0) + half * kHalfColumns),
-        next(block.panel + block.first_group * group_bytes(kType) + block.ahead + half * kHalfGroupBytes),
-        panel_scales(block.panel + block.scales_offset + block.first_group * kGroupScaleBytes) {}
+        scale(Expanded<kType>::scales(block.expanded, half, 0)),
+        next(block.quants<kType>() + block.ahead + half * kHalfGroupBytes),
+        panel_scales(block.scales<kType>()) {}
 
+  void load(std::size_t g, std::size_t quad, std::size_t, __m256i (&w)[kPlanes]) const {
+    for (std::size_t plane = 0; plane < kPlanes; ++plane)
+      w[plane] = planes[(g * kQuads + quad) * kPlanes + plane];
+  }
   template <std::size_t kRows>
-  void accumulate(std::size_t g, const std::byte* x, std::size_t x_stride, const std::int32_t* corrections,
-                  __m256i (&dot)[kRows][kVectors]) const {
-    __m256i sums[kRows][kVectors][kPlanes];
-    const __m256i* group = planes + g * kQuads * kPlanes;
-#pragma GCC unroll 16
-    for (std::size_t quad = 0; quad < kQuads; ++quad) {
-      __m256i w[kVectors][kPlanes];
-      for (std::size_t plane = 0; plane < kPlanes; ++plane) w[0][plane] = group[quad * kPlanes + plane];
-      add_quad(w, x + quad * 4, x_stride, quad == 0, sums);
-    }
-    widen<kType>(sums, corrections, x_stride, dot);
+  void accumulate(std::size_t g, std::size_t n, const std::byte* x, std::size_t x_stride,
+                  const std::byte* corrections, __m256i (&dot)[kRows][kVectors]) const {
+    multiply<kRows>(*this, g, n, x, x_stride, corrections, dot);
   }
-
-  __m256 scales(std::size_t g, std::size_t) const {
-    return _mm256_load_ps(scale + g * kPanelColumns);
+  __m256 scales(std::size_t g, std::size_t n, std::size_t) const {
+    return _mm256_load_ps(scale + g * Expanded<kType>::kGroupFloats + n * kPanelColumns);
   }
+  __m256 minimums(std::size_t g, std::size_t v) const { return scales(g, Expanded<kType>::kScales, v); }
   // Each half asks for half of a group's lines, while it multiplies: Expanded::fill would only wait for them.
   void prefetch(std::size_t g) const {
     prefetch_lines(next + g * group_bytes(kType), kHalfGroupBytes);
-    prefetch_scales(panel_scales, g);
+    prefetch_scales<kType>(panel_scales, g);
   }
 
   static constexpr std::size_t kHalfGroupBytes = group_bytes(kType) / 2;

@@ -9,17 +9,10 @@
 namespace kvasir::kernels {
 namespace {
 
-struct AvxVnni : Floats8 {
+struct AvxVnni : Columns8 {
   static constexpr std::size_t kTileRows = 6;
   static constexpr std::size_t kStripPanels = 1;
 
-  using Floats8::set1;
-  static Int set1(std::int32_t value) { return _mm256_set1_epi32(value); }
-  static Int bytes(const std::byte* from) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  }
-  static Int low_halves(Int bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
-  static Int high_halves(Int bytes) { return low_halves(_mm256_srli_epi16(bytes, 4)); }
   static Int dot4(Int sum, Int w, Int x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
 
   template <QuantType kType>

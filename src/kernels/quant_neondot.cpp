@@ -17,6 +17,7 @@ namespace {
 struct NeonDot {
   using Float = float32x4_t;
   using Int = int32x4_t;
+  using Bytes = uint8x16_t;
   static constexpr std::size_t kLanes = 4;
   static constexpr std::size_t kTileRows = 4;
   static constexpr std::size_t kStripPanels = 1;
@@ -28,76 +29,98 @@ struct NeonDot {
   static Float fma(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
   static Float to_float(Int value) { return vcvtq_f32_s32(value); }
 
+  static Float load_f16(const std::byte* from) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(reinterpret_cast<const std::uint16_t*>(from))));
+  }
+  static Float load_u8(const std::byte* from) {
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(load_four(from))))));
+  }
+  static Float load_i8(const std::byte* from) {
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(load_four(from))))));
+  }
+  static std::uint32_t load_four(const std::byte* from) {
+    std::uint32_t four;
+    std::memcpy(&four, from, sizeof four);
+    return four;
+  }
+
+  static Bytes bytes(const std::byte* from) { return vld1q_u8(reinterpret_cast<const std::uint8_t*>(from)); }
+  static Bytes low_halves(Bytes b) { return vandq_u8(b, vdupq_n_u8(15)); }
+  static Bytes high_halves(Bytes b) { return vshrq_n_u8(b, 4); }
+  static Bytes shifted_bits(Bytes b, int left, std::uint8_t mask) {
+    return vandq_u8(vshlq_u8(b, vdupq_n_s8(static_cast<std::int8_t>(left))), vdupq_n_u8(mask));
+  }
+
   template <QuantType kType>
   static void block(const Block& block);
 };
 
-inline int8x16_t load_bytes(const std::byte* from) {
-  return vld1q_s8(reinterpret_cast<const std::int8_t*>(from));
+// Weights of 8 and of 6 bits become signed and need no correction; those of q4_0 keep their offset.
+template <QuantType kType>
+inline int8x16_t load_weights(const std::byte* group, std::size_t quad) {
+  const uint8x16_t w = unpack_quad<NeonDot, kType>(group, quad);
+  constexpr bool kIsSigned = kType == QuantType::kQ8_0 || kType == QuantType::kQ6_K;
+  return vreinterpretq_s8_u8(kIsSigned ? vsubq_u8(w, vdupq_n_u8(weight_offset(kType))) : w);
 }
 
-template <QuantType kType>
+template <QuantType kWeights>
 struct NeonWeights {
+  static constexpr QuantType kType = kWeights;
   static constexpr std::size_t kVectors = kPanelColumns / NeonDot::kLanes;
+  static constexpr std::size_t kLines = quads_per_scale(kType) / 4;  // registers of x
 
   explicit NeonWeights(const Block& block)
-      : quants(block.panel + block.first_group * group_bytes(kType)),
-        scale(block.panel + block.scales_offset + block.first_group * kGroupScaleBytes),
-        ahead(block.ahead) {}
+      : quants(block.quants<kType>()), scale(block.scales<kType>()), ahead(block.ahead) {}
 
   template <std::size_t kRows>
-  void accumulate(std::size_t g, const std::byte* x, std::size_t x_stride, const std::int32_t* corrections,
-                  int32x4_t (&dot)[kRows][kVectors]) const {
-    int8x16_t x_low[kRows], x_high[kRows];
+  void accumulate(std::size_t g, std::size_t n, const std::byte* x, std::size_t x_stride,
+                  const std::byte* corrections, int32x4_t (&dot)[kRows][kVectors]) const {
+    const std::size_t first_quad = n * quads_per_scale(kType);
+    int8x16_t x_quads[kRows][kLines];
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < kRows; ++i) {
-      x_low[i] = load_bytes(x + i * x_stride);
-      x_high[i] = load_bytes(x + i * x_stride + 16);
-      // Weights of 8 bits become signed and need no correction; those of 4 keep their offset.
+#pragma GCC unroll 16
+      for (std::size_t l = 0; l < kLines; ++l) {
+        const std::byte* from = x + i * x_stride + (first_quad + l * 4) * 4;
+        x_quads[i][l] = vld1q_s8(reinterpret_cast<const std::int8_t*>(from));
+      }
       const std::int32_t correction =
-          kType == QuantType::kQ8_0 ? 0 : corrections[i * (x_stride / sizeof(std::int32_t))];
+          kType == QuantType::kQ4_0 ? load_correction<kType>(corrections + i * x_stride) : 0;
 #pragma GCC unroll 16
       for (std::size_t v = 0; v < kVectors; ++v) dot[i][v] = vdupq_n_s32(correction);
     }
     const std::byte* group = quants + g * group_bytes(kType);
-    add_line<0>(group, x_low, x_high, dot);
-    add_line<1>(group, x_low, x_high, dot);
-    add_line<2>(group, x_low, x_high, dot);
-    add_line<3>(group, x_low, x_high, dot);
+    add_quads<0>(group, first_quad, x_quads, dot);
+    add_quads<1>(group, first_quad, x_quads, dot);
+    add_quads<2>(group, first_quad, x_quads, dot);
+    add_quads<3>(group, first_quad, x_quads, dot);
   }
 
-  // Quads kLane and kLane + 4 of a group.
+  // Quads that are lane kLane of a register of x.
   template <int kLane, std::size_t kRows>
-  static void add_line(const std::byte* group, const int8x16_t (&x_low)[kRows],
-                       const int8x16_t (&x_high)[kRows], int32x4_t (&dot)[kRows][kVectors]) {
+  static void add_quads(const std::byte* group, std::size_t first_quad,
+                        const int8x16_t (&x_quads)[kRows][kLines], int32x4_t (&dot)[kRows][kVectors]) {
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const std::byte* line = group + kLane * kLineBytes + v * 16;
-      int8x16_t low, high;
-      if constexpr (kType == QuantType::kQ8_0) {
-        const int8x16_t offset = vdupq_n_s8(-128);
-        low = veorq_s8(load_bytes(line), offset);
-        high = veorq_s8(load_bytes(line + 4 * kLineBytes), offset);
-      } else {
-        const uint8x16_t both = vreinterpretq_u8_s8(load_bytes(line));
-        low = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
-        high = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
-      }
 #pragma GCC unroll 16
-      for (std::size_t i = 0; i < kRows; ++i) {
-        dot[i][v] = vdotq_laneq_s32(dot[i][v], low, x_low[i], kLane);
-        dot[i][v] = vdotq_laneq_s32(dot[i][v], high, x_high[i], kLane);
+      for (std::size_t l = 0; l < kLines; ++l) {
+        const int8x16_t w = load_weights<kType>(group + v * 16, first_quad + l * 4 + kLane);
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < kRows; ++i)
+          dot[i][v] = vdotq_laneq_s32(dot[i][v], w, x_quads[i][l], kLane);
       }
     }
   }
 
-  float32x4_t scales(std::size_t g, std::size_t v) const {
-    const auto* from = reinterpret_cast<const std::uint16_t*>(scale + g * kGroupScaleBytes);
-    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + v * NeonDot::kLanes)));
+  float32x4_t scales(std::size_t g, std::size_t n, std::size_t v) const {
+    return load_scales<NeonDot, kType>(scale, g, n, v * NeonDot::kLanes);
+  }
+  float32x4_t minimums(std::size_t g, std::size_t v) const {
+    return load_minimums<NeonDot, kType>(scale, g, v * NeonDot::kLanes);
   }
   void prefetch(std::size_t g) const {
     prefetch_lines(quants + ahead + g * group_bytes(kType), group_bytes(kType));
-    prefetch_scales(scale, g);
+    prefetch_scales<kType>(scale, g);
   }
 
   const std::byte* quants;
@@ -113,13 +136,13 @@ void NeonDot::block(const Block& block) {
 // The groups of a row that are whole; the reference does the last one.
 void quantize_rows(const QuantizeRowsArgs& args) {
   const std::size_t groups = num_groups(args.k), whole_groups = args.k / kGroupSize;
-  const int offset = weight_offset(args.w_type);
+  const std::size_t correction_bytes = scales_per_group(args.w_type) * sizeof(std::int32_t);
   for (std::size_t row = 0; row < args.m; ++row) {
     const float* x = args.x + row * args.x_stride;
-    std::byte* out = args.out + row * quantized_row_bytes(args.k);
+    std::byte* out = args.out + row * quantized_row_bytes(args.w_type, args.k);
     auto* values = reinterpret_cast<std::int8_t*>(out);
     auto* scales = reinterpret_cast<float*>(out + groups * kGroupSize);
-    auto* corrections = reinterpret_cast<std::int32_t*>(scales + groups);
+    auto* corrections = reinterpret_cast<std::byte*>(scales + groups);
     for (std::size_t g = 0; g < whole_groups; ++g, x += kGroupSize) {
       // As integers, magnitudes have the order of the floats, with infinity and NaN at the top.
       uint32x4_t largest = vdupq_n_u32(0);
@@ -134,15 +157,19 @@ void quantize_rows(const QuantizeRowsArgs& args) {
         continue;
       }
       const float32x4_t inverse = vdupq_n_f32(127.0f / maximum);
-      int32x4_t sum = vdupq_n_s32(0);
-      for (std::size_t i = 0; i < kGroupSize; i += 8) {
-        const int32x4_t low = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x + i), inverse));
-        const int32x4_t high = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x + i + 4), inverse));
-        sum = vaddq_s32(sum, vaddq_s32(low, high));
-        vst1_s8(values + g * kGroupSize + i, vmovn_s16(vcombine_s16(vmovn_s32(low), vmovn_s32(high))));
+      std::int32_t halves[2][2];
+      for (std::size_t half = 0; half < 2; ++half) {
+        int32x4_t sum = vdupq_n_s32(0);
+        for (std::size_t i = half * 16; i < half * 16 + 16; i += 8) {
+          const int32x4_t low = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x + i), inverse));
+          const int32x4_t high = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x + i + 4), inverse));
+          sum = vaddq_s32(sum, vaddq_s32(low, high));
+          vst1_s8(values + g * kGroupSize + i, vmovn_s16(vcombine_s16(vmovn_s32(low), vmovn_s32(high))));
+        }
+        vst1_s32(halves[half], vpadd_s32(vget_low_s32(sum), vget_high_s32(sum)));
       }
       scales[g] = maximum / 127.0f;
-      corrections[g] = -offset * vaddvq_s32(sum);
+      store_corrections(args.w_type, scales[g], halves, corrections + g * correction_bytes);
     }
     quantize_row(args.x + row * args.x_stride, args.k, whole_groups, groups, args.w_type, out);
   }

@@ -9,6 +9,7 @@
 
 #include "kernels/float_formats.h"
 #include "kernels/quant.h"
+#include "kernels/quant_layout-inl.h"
 
 namespace kvasir::kernels {
 namespace {
@@ -132,13 +133,7 @@ inline void pack_panel(const float* w, std::size_t columns, std::size_t k, Quant
       } else {
         std::memset(q, weight_offset(type), sizeof q);
       }
-      if (type == QuantType::kQ4_0) {
-        for (std::size_t i = 0; i < kGroupSize / 2; ++i)
-          q[i] = static_cast<std::uint8_t>(q[i] | q[i + kGroupSize / 2] << 4);
-      }
-      const std::size_t num_quads = type == QuantType::kQ8_0 ? kGroupSize / 4 : kGroupSize / 8;
-      for (std::size_t quad = 0; quad < num_quads; ++quad)
-        std::memcpy(group + quad * 64 + column * 4, q + quad * 4, 4);
+      store_group(q, type, column, group);
     }
   }
 }
