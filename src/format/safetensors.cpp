@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "format/printable.h"
 
 namespace kvasir::format {
 namespace {
@@ -34,15 +35,6 @@ constexpr DtypeInfo kDtypes[] = {
     {"I64", 64, TensorDtype::kOther},    {"U64", 64, TensorDtype::kOther},
     {"F64", 64, TensorDtype::kOther},    {"C64", 64, TensorDtype::kOther},
 };
-
-// A name from the file, short enough for a message of one line.
-std::string printable(std::string_view name) {
-  std::string result(name.substr(0, 100));
-  for (char& c : result) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return result;
-}
 
 std::optional<std::uint64_t> as_count(const json& value) {
   if (!value.is_number_unsigned()) return std::nullopt;
