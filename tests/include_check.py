@@ -31,7 +31,7 @@ FORBIDDEN_IN_KERNELS = {
 
 # Files that are compiled with the flags of one instruction set, and headers of theirs. A template of the standard library
 # compiled for AVX-512 may be the copy that the linker keeps for everyone, so they include what has no code.
-ONE_ISA = re.compile(r"^src/kernels/quant_(?!scalar|test)\w+(-inl\.h|\.cpp)$|^src/kernels/quant_\w+-inl\.h$")
+ONE_ISA = re.compile(r"^src/kernels/quant_(?!blocks|scalar|test)\w+(-inl\.h|\.cpp)$|^src/kernels/quant_\w+-inl\.h$")
 PLAIN_HEADERS = {
     "cstddef", "cstdint", "cstring", "immintrin.h", "arm_neon.h",
     "kernels/quant.h", "kernels/quant_scalar.h", "kernels/quant_tables.h", "kernels/scratch.h", "kernels/float_formats.h",
