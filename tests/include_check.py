@@ -13,6 +13,7 @@ import sys
 ALLOWED = {
     "base": [],
     "format": ["base"],
+    "hub": ["base", "format"],
     "tokenizer": ["base", "format"],
     "grammar": ["base"],
     "kernels": ["base"],

@@ -1,0 +1,32 @@
+#pragma once
+
+// What is in the cache, and how it gets out of it again.
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "hub/hub_cache.h"
+#include "hub/model_reference.h"
+
+namespace kvasir::hub {
+
+struct CachedModel {
+  std::string name;  // what --model takes
+  std::string commit;
+  std::uint64_t num_bytes = 0;
+  std::chrono::system_clock::time_point last_used;  // when its files were read last, as far as that is kept
+  bool is_complete = false;                         // whether it runs
+};
+
+// The models in the cache by name: of each snapshot the one in safetensors, and each GGUF file.
+std::vector<CachedModel> list_models(const HubCache& cache);
+
+// Removes from the cache a file, a revision, or a whole repository when no revision is given, and returns how
+// many bytes that freed. Files that other revisions share stay. Follows no link out of the cache.
+// Errors: kNotFound; kIo.
+Result<std::uint64_t> remove_model(const HubCache& cache, const ModelReference& reference);
+
+}  // namespace kvasir::hub
