@@ -6,9 +6,10 @@ RUN ./dev build release kvasir
 
 FROM debian:12-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends curl libfmt9 libhwy1 libpcre2-8-0 libprometheus-cpp-core1.0 libspdlog1.10 libutf8proc2 libxxhash0 \
+ && apt-get install -y --no-install-recommends ca-certificates curl libcurl4 libfmt9 libhwy1 libpcre2-8-0 libprometheus-cpp-core1.0 libspdlog1.10 libutf8proc2 libxxhash0 \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --create-home --shell /usr/sbin/nologin kvasir
+ && useradd --system --create-home --shell /usr/sbin/nologin kvasir \
+ && install --directory --owner kvasir /home/kvasir/.cache /home/kvasir/.cache/huggingface
 COPY --from=build /kvasir/build/release/apps/kvasir /usr/local/bin/kvasir
 USER kvasir
 WORKDIR /home/kvasir

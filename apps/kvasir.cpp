@@ -10,9 +10,11 @@
 #include <limits>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <stop_token>
 #include <thread>
 
 #include "api/api_service.h"
+#include "apps/hub_commands.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/perplexity.h"
@@ -51,9 +53,10 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   // After what it refers to: its destructor cancels requests that were not finished.
   KVASIR_ASSIGN_OR_RETURN(const auto server, server::HttpServer::listen(http_config));
   // The server answers "loading" meanwhile.
+  std::stop_source stopping;
   std::thread loading([&] {
     const auto load = [&]() -> Status {
-      KVASIR_ASSIGN_OR_RETURN(served, load_served_model(model_options, serve_options));
+      KVASIR_ASSIGN_OR_RETURN(served, load_served_model(model_options, serve_options, stopping.get_token()));
       KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*served.loaded.model, engine_config, clock));
       return Status();
     };
@@ -75,8 +78,10 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
     spdlog::info("serving {} at http://{}:{}", served.facts.name, http_config.host, server->port());
   });
   server->run();
+  stopping.request_stop();
   loading.join();
   if (engine) engine->stop();
+  if (outcome.code() == StatusCode::kCancelled) outcome = Status();
   if (outcome.ok()) spdlog::info("stopped");
   return outcome;
 }
@@ -137,8 +142,8 @@ Status for_each_line(const Answer& answer) {
   return Status();
 }
 
-Status tokenize(const std::string& folder) {
-  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(folder));
+Status tokenize(const std::string& name) {
+  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(name));
   KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(files));
   return for_each_line([&](const json& line) -> Result<json> {
     if (line.contains("text")) {
@@ -237,7 +242,7 @@ int run(int argc, char** argv) {
   CLI::App* tokenize_command = app.add_subcommand(
       "tokenize",
       "Turn JSON lines {\"text\":...} into {\"ids\":[...]}, and {\"ids\":[...]} into {\"text\":...}");
-  tokenize_command->add_option("--model", tokenize_model.model, "Folder with a tokenizer.json")
+  tokenize_command->add_option("--model", tokenize_model.model, "Folder or hub's model with a tokenizer.json")
       ->envname("KVASIR_MODEL");
 
   CLI::App* template_command = app.add_subcommand(
@@ -245,7 +250,7 @@ int run(int argc, char** argv) {
   template_command->add_option("--template", template_options.file, "File with a Jinja chat template");
   template_command
       ->add_option("--model", template_options.model,
-                   "Folder of the model whose chat template it is, where --template names none")
+                   "The model whose chat template it is, as for serve, where --template names none")
       ->envname("KVASIR_MODEL");
 
   CLI::App* logits_command = app.add_subcommand(
@@ -262,6 +267,17 @@ int run(int argc, char** argv) {
                    "model's context if that is less")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+
+  std::string reference;
+  const auto add_reference = [&](CLI::App& command, const char* help) {
+    command.add_option("MODEL", reference, help)->required();
+  };
+  CLI::App* pull_command = app.add_subcommand(
+      "pull", "Download a model of the Hugging Face hub, or what has changed of it, and print where it is");
+  add_reference(*pull_command, "org/name, org/name@revision, or org/name:Q4_K_M for one of its GGUF files");
+  CLI::App* models_command = app.add_subcommand("models", "List the models in the Hugging Face cache");
+  CLI::App* rm_command = app.add_subcommand("rm", "Remove a model from the Hugging Face cache");
+  add_reference(*rm_command, "org/name, or org/name@revision and org/name:FILE for a part of it");
 
   const bench::Command bench = bench::add_bench(app);
 
@@ -290,6 +306,12 @@ int run(int argc, char** argv) {
     status = logits(logits_model);
   } else if (perplexity_command->parsed()) {
     status = perplexity(perplexity_model, perplexity_options);
+  } else if (pull_command->parsed()) {
+    status = pull_model(reference, std::cout);
+  } else if (models_command->parsed()) {
+    status = list_cached_models(std::cout);
+  } else if (rm_command->parsed()) {
+    status = remove_cached_model(reference, std::cout);
   } else if (bench.app->parsed()) {
     status = bench.run();
   } else if (version_command->parsed()) {

@@ -6,6 +6,8 @@
 
 #include <chrono>
 
+#include "apps/hub_source.h"
+
 namespace kvasir {
 namespace {
 
@@ -19,9 +21,18 @@ void show_progress(double share) {
 
 }  // namespace
 
-Result<format::ModelFiles> open_model_files(const std::string& folder) {
-  if (!folder.empty()) return format::ModelFiles::open(folder);
-  return format::ModelFiles::from_memory("embedded model", kFiles);
+Result<format::ModelFiles> open_model_files(const std::string& model, const std::stop_token& stop) {
+  KVASIR_ASSIGN_OR_RETURN(const hub::ModelReference reference, hub::parse_model_reference(model));
+  if (reference.kind == hub::ModelReference::Kind::kEmbedded) {
+    return format::ModelFiles::from_memory("embedded model", kFiles);
+  }
+  KVASIR_ASSIGN_OR_RETURN(const hub::ModelSource source, open_hub());
+  KVASIR_ASSIGN_OR_RETURN(const hub::LocalModel local, source.find(reference, stop));
+  if (!local.gguf_files.empty()) {
+    return error(StatusCode::kUnsupported, "{}: expected a model in safetensors, got a GGUF file",
+                 local.gguf_files.front());
+  }
+  return format::ModelFiles::open(local.folder);
 }
 
 Result<std::unique_ptr<tokenizer::Tokenizer>> load_tokenizer(format::ModelFiles& files) {
@@ -30,10 +41,10 @@ Result<std::unique_ptr<tokenizer::Tokenizer>> load_tokenizer(format::ModelFiles&
                                          {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
-Result<LoadedModel> load_model(const ModelOptions& options) {
+Result<LoadedModel> load_model(const ModelOptions& options, const std::stop_token& stop) {
   const auto begin = std::chrono::steady_clock::now();
   LoadedModel loaded;
-  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(options.model));
+  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(options.model, stop));
   spdlog::info("loading {}", files.name());
   loaded.files = std::make_unique<format::ModelFiles>(std::move(files));
   loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : num_physical_cores());

@@ -1,8 +1,9 @@
 #pragma once
 
-// A model ready to run: from a folder, or the one in the binary.
+// A model ready to run: from a folder, from the hub, or the one in the binary.
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "apps/options.h"
@@ -19,11 +20,12 @@ struct LoadedModel {
   std::unique_ptr<model::Model> model;
 };
 
-// The files of a folder; of the embedded model when `folder` is empty.
-Result<format::ModelFiles> open_model_files(const std::string& folder);
+// The files of what `--model` says (hub/model_reference.h), downloaded where they are not on this machine; of
+// the embedded model when it is empty. Errors: kCancelled when it was stopped while downloading.
+Result<format::ModelFiles> open_model_files(const std::string& model, const std::stop_token& stop = {});
 
 // Says on standard error what it does.
-Result<LoadedModel> load_model(const ModelOptions& options);
+Result<LoadedModel> load_model(const ModelOptions& options, const std::stop_token& stop = {});
 
 // The tokenizer.json of the files.
 Result<std::unique_ptr<tokenizer::Tokenizer>> load_tokenizer(format::ModelFiles& files);

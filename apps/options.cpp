@@ -107,8 +107,9 @@ Result<server::HttpConfig> HttpOptions::http_config() const {
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add(command, "--model", options.model,
-      "Folder of a Hugging Face model (config.json, *.safetensors, tokenizer.json); "
-      "without it the small model in this binary");
+      "A model of the Hugging Face hub, org/name[@revision], which is downloaded unless it is there; or the "
+      "folder "
+      "of one (config.json, *.safetensors, tokenizer.json); without it the small model in this binary");
   add(command, "--threads", options.threads, "Threads that compute; 0: as many as there are physical cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -165,9 +166,9 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
 }
 
 void add_serve_options(CLI::App& command, ServeOptions& options) {
-  add_list(
-      command, "--served-model-name", options.names,
-      "Names by which clients ask for the model, the first one in its answers; default: the folder's name");
+  add_list(command, "--served-model-name", options.names,
+           "Names by which clients ask for the model, the first one in its answers; default: org/name, or "
+           "the folder's name");
   add(command, "--chat-template", options.chat_template,
       "File with a chat template in place of the model's own");
   add(command, "--request-timeout", options.request_timeout_seconds,

@@ -17,7 +17,7 @@
 namespace kvasir {
 
 struct ModelOptions {
-  std::string model;  // a folder; empty: the embedded model
+  std::string model;  // see hub/model_reference.h; empty: the embedded model
   int threads = 0;    // 0: the physical cores that this process may use
   std::string dtype = "auto";
   std::string weight_cache;  // a folder; empty: none
@@ -45,7 +45,7 @@ struct HttpOptions {
 
 // How the model is served to clients.
 struct ServeOptions {
-  std::vector<std::string> names;  // empty: the folder's
+  std::vector<std::string> names;  // empty: the model's as it was given, a folder's without its path
   std::string chat_template;       // a file; empty: the model's
   int request_timeout_seconds = 0;
   std::string reply_memory = "64MiB";

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "hub/model_reference.h"
 #include "tokenizer/turn_rewrite.h"
 
 namespace kvasir {
@@ -54,6 +55,8 @@ Status load_templates(const std::string& path, ServedModel& served) {
 
 std::string name_of(const ModelOptions& options) {
   if (options.model.empty()) return "kvasir-tiny";
+  const auto reference = hub::parse_model_reference(options.model);
+  if (reference.ok() && reference->kind == hub::ModelReference::Kind::kRepo) return reference->text();
   const std::filesystem::path path = std::filesystem::path(options.model).lexically_normal();
   const std::string name =
       path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
@@ -62,9 +65,10 @@ std::string name_of(const ModelOptions& options) {
 
 }  // namespace
 
-Result<ServedModel> load_served_model(const ModelOptions& model_options, const ServeOptions& options) {
+Result<ServedModel> load_served_model(const ModelOptions& model_options, const ServeOptions& options,
+                                      const std::stop_token& stop) {
   ServedModel served;
-  KVASIR_ASSIGN_OR_RETURN(served.loaded, load_model(model_options));
+  KVASIR_ASSIGN_OR_RETURN(served.loaded, load_model(model_options, stop));
   KVASIR_ASSIGN_OR_RETURN(served.tokenizer, load_tokenizer(*served.loaded.files));
   KVASIR_RETURN_IF_ERROR(load_templates(options.chat_template, served));
 

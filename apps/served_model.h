@@ -3,6 +3,7 @@
 // A model with everything that serving it takes: tokenizer, chat template, names.
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "api/api_service.h"
@@ -24,6 +25,7 @@ struct ServedModel {
 };
 
 // Says in the log what a user should know of the chat template.
-Result<ServedModel> load_served_model(const ModelOptions& model_options, const ServeOptions& options);
+Result<ServedModel> load_served_model(const ModelOptions& model_options, const ServeOptions& options,
+                                      const std::stop_token& stop = {});
 
 }  // namespace kvasir

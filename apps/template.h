@@ -12,7 +12,7 @@ namespace kvasir {
 
 struct TemplateOptions {
   std::string file;   // a Jinja template; empty: that of the model
-  std::string model;  // a folder; empty: the embedded model
+  std::string model;  // as for --model; empty: the embedded model
 };
 
 // For each line {"messages":..., "tools":..., "add_generation_prompt":..., "bos_token":..., "eos_token":...,

@@ -92,7 +92,7 @@ Command add_model(CLI::App& bench) {
       "model", "Prefill and decode, with random weights or a model's, against the machine's limits");
   const auto options = std::make_shared<Options>();  // shared by the flags and the command
   add_model_options(*command, options->model);
-  command->get_option("--model")->description("Folder of a Hugging Face model; without it random weights");
+  command->get_option("--model")->description("A model as for serve; without it random weights");
   add_shape_option(*command, options->shape);
   const auto add_list = [&](const char* flag, std::vector<int>& values, const char* help) {
     command->add_option(flag, values, help)

@@ -18,11 +18,12 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "DOCKER.md", "docs/*.md", ".env.exa
              "Dockerfile", "start_server.sh"]
 SOURCES = ["apps", "src", "tools", "bench", "fuzz", "cmake", "tests"]
 SOURCE_SUFFIXES = {".h", ".cpp", ".py", ".sh", ".cmake", ".txt"}
-SUBCOMMANDS = ["serve", "generate", "tokenize", "template", "logits", "perplexity", "bench", "version"]
+SUBCOMMANDS = ["serve", "generate", "tokenize", "template", "logits", "perplexity", "pull", "models", "rm", "bench",
+               "version"]
 # Flags of other programs that the documents call.
 FOREIGN_FLAGS = {"--preset", "--build", "--rm", "--publish", "--volume", "--env-file", "--no-install-recommends",
                  "--from", "--interval", "--timeout", "--start-period", "--retries", "--chown", "--create-home",
-                 "--shell", "--system", "--fail", "--parallel", "--target", "--tasks"}
+                 "--shell", "--system", "--user", "--env", "--directory", "--owner", "--fail", "--parallel", "--target", "--tasks"}
 
 TOP_FOLDERS = ("src/", "apps/", "tests/", "bench/", "fuzz/", "tools/", "deploy/", "docs/", "models/", "cmake/", ".ci/")
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
