@@ -3,6 +3,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "api/openai_call.h"
 #include "api/report.h"
 #include "api/token_logprobs.h"
 
@@ -20,18 +21,13 @@ void read_logprobs(FieldReader& reader, GenerationSpec& spec) {
   if (wants_logprobs) spec.num_logprobs = num_top.value_or(0);
 }
 
-class ChatCall : public GenerationCall {
+constexpr OpenAiCall::Names kNames = {"chatcmpl-", "chat.completion", "chat.completion.chunk"};
+
+class ChatCall : public OpenAiCall {
  public:
   ChatCall(std::unique_ptr<Generation> generation, const Environment& environment, const ToolUse& tools)
-      : GenerationCall(std::move(generation)),
-        environment_(environment),
-        id_(random_id("chatcmpl-")),
-        created_(unix_seconds()) {
+      : OpenAiCall(std::move(generation), environment, kNames) {
     for (int i = 0; i < this->generation().spec().num_samples; ++i) readers_.emplace_back(tools, "call_");
-    // What every chunk of text begins with.
-    text_head_ = dump(head("chat.completion.chunk"));
-    text_head_.back() = ',';
-    text_head_ += R"("choices":[{"index":)";
   }
 
  protected:
@@ -66,25 +62,13 @@ class ChatCall : public GenerationCall {
     }
   }
 
-  void end(std::string& out) override {
-    if (generation().spec().include_usage) {
-      ordered_json chunk = head("chat.completion.chunk");
-      chunk["choices"] = ordered_json::array();
-      chunk["usage"] = usage_json(generation().usage());
-      add_reports(chunk);
-      append_event(out, dump(chunk));
-    }
-    append_event(out, "[DONE]");
-  }
-
   std::string body() override {
-    ordered_json json = head("chat.completion");
-    ordered_json& choices = json["choices"] = ordered_json::array();
+    ordered_json json = begin_body();
     for (const Choice& choice : generation().choices()) {
       ReplyReader& reader = readers_[choice.index];
       reader.push(choice.text);
       reader.finish();
-      ordered_json& out = choices.emplace_back();
+      ordered_json& out = json["choices"].emplace_back();
       out["index"] = choice.index;
       out["message"] = message_json(reader);
       out["logprobs"] = logprobs_json(choice, choice.ids.size());
@@ -95,49 +79,33 @@ class ChatCall : public GenerationCall {
     const PromptReport& prompt = generation().prompts().front();
     if (generation().spec().return_token_ids) json["prompt_token_ids"] = prompt.ids;
     if (generation().spec().num_prompt_logprobs) {
-      json["prompt_logprobs"] = prompt_logprobs(environment_.tokenizer, prompt);
+      json["prompt_logprobs"] = prompt_logprobs(environment().tokenizer, prompt);
     }
-    json["usage"] = usage_json(generation().usage());
-    add_reports(json);
-    return dump(json);
+    return end_body(std::move(json));
   }
 
  private:
-  ordered_json head(const char* object) const {
-    ordered_json json;
-    json["id"] = id_;
-    json["object"] = object;
-    json["created"] = created_;
-    json["model"] = environment_.model.name;
-    return json;
-  }
-
-  void add_reports(ordered_json& json) const {
-    json["kvasir"] = cache_json(generation());
-    json["timings"] = timings_json(generation());
-  }
-
-  // Nearly all chunks are these: put together without a JSON tree.
   void append_text(std::string& out, int index, std::string_view text) const {
-    out += "data: ";
-    out += text_head_;
+    begin_chunk(out);
+    out += R"({"index":)";
     out += std::to_string(index);
     out += R"(,"delta":{"content":)";
     append_quoted(out, text);
-    out += "},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+    out += R"(},"logprobs":null,"finish_reason":null})";
+    end_chunk(out);
   }
 
   void append_chunk(std::string& out, int index, ordered_json delta, ordered_json logprobs,
                     ordered_json finish_reason, const Choice* ended = nullptr) const {
-    ordered_json chunk = head("chat.completion.chunk");
     ordered_json choice;
     choice["index"] = index;
     choice["delta"] = std::move(delta);
     choice["logprobs"] = std::move(logprobs);
     choice["finish_reason"] = std::move(finish_reason);
     if (ended != nullptr) choice["stop_reason"] = stop_reason(*ended);
-    chunk["choices"] = ordered_json::array({std::move(choice)});
-    append_event(out, dump(chunk));
+    begin_chunk(out);
+    out += dump(choice);
+    end_chunk(out);
   }
 
   static ordered_json delta_json(const ReadPiece& piece, const ReplyReader& reader) {
@@ -170,7 +138,7 @@ class ChatCall : public GenerationCall {
   ordered_json logprobs_json(const Choice& choice, std::size_t num_ids) const {
     const std::optional<int> num_top = generation().spec().num_logprobs;
     if (!num_top || num_ids == 0) return nullptr;
-    return chat_logprobs(environment_.tokenizer, *num_top, std::span(choice.logprobs).last(num_ids));
+    return chat_logprobs(environment().tokenizer, *num_top, std::span(choice.logprobs).last(num_ids));
   }
 
   const char* finish_reason(const Choice& choice) const {
@@ -178,10 +146,6 @@ class ChatCall : public GenerationCall {
     return readers_[choice.index].calls().empty() ? "stop" : "tool_calls";
   }
 
-  const Environment& environment_;
-  const std::string id_;
-  const std::int64_t created_;
-  std::string text_head_;
   std::vector<ReplyReader> readers_;  // by choice
 };
 

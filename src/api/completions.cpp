@@ -3,6 +3,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "api/openai_call.h"
 #include "api/report.h"
 #include "api/token_logprobs.h"
 
@@ -13,13 +14,12 @@ using nlohmann::ordered_json;
 
 constexpr int kDefaultMaxTokens = 16;  // as OpenAI's
 
-class CompletionCall : public GenerationCall {
+constexpr OpenAiCall::Names kNames = {"cmpl-", "text_completion", "text_completion"};
+
+class CompletionCall : public OpenAiCall {
  public:
   CompletionCall(std::unique_ptr<Generation> generation, const Environment& environment)
-      : GenerationCall(std::move(generation)),
-        environment_(environment),
-        id_(random_id("cmpl-")),
-        created_(unix_seconds()) {
+      : OpenAiCall(std::move(generation), environment, kNames) {
     const GenerationSpec& spec = this->generation().spec();
     const int num_choices = static_cast<int>(this->generation().prompts().size()) * spec.num_samples;
     const int num_top = spec.num_logprobs.value_or(0);
@@ -32,53 +32,39 @@ class CompletionCall : public GenerationCall {
 
   void add(const Generation::Delta& delta, std::string& out) override {
     const Choice& choice = delta.choice;
-    std::string text = delta.text;
-    if (generation().spec().echo && !has_begun_[choice.index]) text = prompt_of(choice).text + text;
-    ordered_json json = choice_json(choice, text, delta.num_new_ids);
-    if (!choice.has_ended) json["finish_reason"] = json["stop_reason"] = nullptr;
-    ordered_json chunk = head();
-    chunk["choices"] = ordered_json::array({std::move(json)});
-    append_event(out, dump(chunk));
-  }
-
-  void end(std::string& out) override {
-    ordered_json chunk = head();
-    chunk["choices"] = ordered_json::array();
-    if (generation().spec().include_usage) {
-      chunk["usage"] = usage_json(generation().usage());
-      add_reports(chunk);
-      append_event(out, dump(chunk));
+    const GenerationSpec& spec = generation().spec();
+    const bool is_first = !has_begun_[choice.index];
+    begin_chunk(out);
+    if (is_first || choice.has_ended || spec.num_logprobs || spec.return_token_ids) {
+      const std::string text = spec.echo && is_first ? prompt_of(choice).text + delta.text : delta.text;
+      ordered_json json = choice_json(choice, text, delta.num_new_ids);
+      if (!choice.has_ended) json["finish_reason"] = json["stop_reason"] = nullptr;
+      out += dump(json);
+    } else {
+      append_text(out, choice.index, delta.text);
     }
-    append_event(out, "[DONE]");
+    end_chunk(out);
   }
 
   std::string body() override {
-    ordered_json json = head();
-    ordered_json& choices = json["choices"] = ordered_json::array();
+    ordered_json json = begin_body();
     for (const Choice& choice : generation().choices()) {
       const std::string text = generation().spec().echo ? prompt_of(choice).text + choice.text : choice.text;
-      choices.push_back(choice_json(choice, text, choice.ids.size()));
+      json["choices"].push_back(choice_json(choice, text, choice.ids.size()));
     }
-    json["usage"] = usage_json(generation().usage());
-    add_reports(json);
-    return dump(json);
+    return end_body(std::move(json));
   }
 
  private:
   const PromptReport& prompt_of(const Choice& choice) const { return generation().prompts()[choice.prompt]; }
 
-  ordered_json head() const {
-    ordered_json json;
-    json["id"] = id_;
-    json["object"] = "text_completion";
-    json["created"] = created_;
-    json["model"] = environment_.model.name;
-    return json;
-  }
-
-  void add_reports(ordered_json& json) const {
-    json["kvasir"] = cache_json(generation());
-    json["timings"] = timings_json(generation());
+  // A choice that has nothing but text.
+  static void append_text(std::string& out, int index, std::string_view text) {
+    out += R"({"text":)";
+    append_quoted(out, text);
+    out += R"(,"index":)";
+    out += std::to_string(index);
+    out += R"(,"logprobs":null,"finish_reason":null,"stop_reason":null})";
   }
 
   // A choice with `text` and its last `num_ids` tokens.
@@ -99,7 +85,7 @@ class CompletionCall : public GenerationCall {
     json["finish_reason"] = choice.is_cut ? "length" : "stop";
     json["stop_reason"] = stop_reason(choice);
     if (spec.num_prompt_logprobs && !spec.echo && is_first) {
-      json["prompt_logprobs"] = prompt_logprobs(environment_.tokenizer, prompt_of(choice));
+      json["prompt_logprobs"] = prompt_logprobs(environment().tokenizer, prompt_of(choice));
     }
     if (spec.return_token_ids) {
       json["token_ids"] =
@@ -109,9 +95,6 @@ class CompletionCall : public GenerationCall {
     return json;
   }
 
-  const Environment& environment_;
-  const std::string id_;
-  const std::int64_t created_;
   std::vector<CompletionLogprobs> logprobs_;  // by choice
   std::vector<bool> has_begun_;               // something of the choice has been sent
 };
