@@ -1,65 +1,46 @@
 #pragma once
 
-// For tests of the cache: a KvCache with block memory that remembers what was written to it, and sequences
-// that use both as the engine does. A cell stands for the K and V of a token: it holds the whole prefix that
-// they depend on, as a hash, and when they were computed. So every match is checked to be what computing
-// would have given.
+// For tests of the cache: a KvCache with memory for its blocks, and sequences that use both as the engine
+// does.
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cstddef>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "base/clock.h"
+#include "kv/cell_memory.h"
 #include "kv/kv_cache.h"
 
 namespace kvasir::kv {
 
-using Tokens = std::vector<TokenId>;
-
-// The tokens first, first + 1, ... of a prompt that is like no other with another `first`.
-inline Tokens count_from(TokenId first, int num_tokens) {
-  Tokens tokens(num_tokens);
-  for (int i = 0; i < num_tokens; ++i) tokens[i] = first + i;
-  return tokens;
+inline KvCacheConfig small_config() {
+  KvCacheConfig config;
+  config.block_size = 4;
+  config.num_blocks = 64;
+  config.min_tokens = 4;
+  config.max_age = std::chrono::seconds(1000);
+  config.max_logits = 32;
+  config.block_bytes = 100;
+  return config;
 }
 
-inline Tokens operator+(Tokens a, const Tokens& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
+template <typename Change>
+KvCacheConfig small_config(Change change) {
+  KvCacheConfig config = small_config();
+  change(config);
+  return config;
 }
-
-// A request as the engine has it.
-struct FakeSequence {
-  std::string salt;
-  Tokens tokens;
-  int num_prompt_tokens = 0;
-  int num_computed = 0;
-  bool is_private = false;
-  bool copied = false;
-  bool is_full_hit = false;
-  MissReason miss_reason = MissReason::kNone;
-  int num_found = 0;
-  std::optional<SequenceBlocks> blocks;
-
-  int num_cached() const { return blocks->num_cached_tokens(); }
-  std::span<const BlockId> table() const { return blocks->block_table(); }
-};
 
 class CacheHarness {
  public:
   explicit CacheHarness(const KvCacheConfig& config)
-      : config_(with_logits(config)),
-        cache_(config_, clock_),
-        cells_(static_cast<std::size_t>(config.num_blocks) * config.block_size) {}
+      : config_(with_logits(config)), cache_(config_, clock_), memory_(config) {}
 
   KvCache& cache() { return cache_; }
   ManualClock& clock() { return clock_; }
@@ -85,7 +66,7 @@ class CacheHarness {
     run.copied = admission->copy.has_value();
     run.miss_reason = admission->miss_reason;
     run.num_found = admission->num_found_tokens;
-    if (admission->copy) copy_block(*admission->copy);
+    if (admission->copy) memory_.copy(*admission->copy);
     run.blocks = std::move(admission->blocks);
     run.num_computed = run.num_cached();
     EXPECT_GE(run.num_found, run.num_cached());
@@ -97,10 +78,11 @@ class CacheHarness {
     if (run.is_full_hit) {
       std::uint64_t logits = 0;
       std::memcpy(&logits, run.blocks->last_logits().data(), sizeof(logits));
-      EXPECT_EQ(logits, ~prefix_hash(run, run.num_prompt_tokens));
+      EXPECT_EQ(logits, CellMemory::logits(run));
     }
     check(run);
-    for (int i = 0; i < run.num_cached(); ++i) EXPECT_LT(clock_.now() - cell(run, i).born, config_.max_age);
+    for (int i = 0; i < run.num_cached(); ++i)
+      EXPECT_LT(clock_.now() - memory_.born(run, i), config_.max_age);
     return run;
   }
 
@@ -130,7 +112,7 @@ class CacheHarness {
     run.num_prompt_tokens = num_prompt_tokens;
     run.is_private = source.is_private;
     run.copied = admission->copy.has_value();
-    if (admission->copy) copy_block(*admission->copy);
+    if (admission->copy) memory_.copy(*admission->copy);
     run.blocks = std::move(admission->blocks);
     run.num_computed = run.num_cached();
     EXPECT_EQ(run.num_computed, num_prompt_tokens);
@@ -143,9 +125,7 @@ class CacheHarness {
   void compute(FakeSequence& run, int num_tokens, bool inserts_entry = true) {
     check(run);
     const bool had_prompt = run.num_computed >= run.num_prompt_tokens;
-    for (int i = 0; i < num_tokens; ++i, ++run.num_computed) {
-      cell(run, run.num_computed) = {prefix_hash(run, run.num_computed + 1), clock_.now()};
-    }
+    memory_.compute(run, num_tokens, clock_.now());
     cache_.commit(*run.blocks, run.tokens, run.num_computed);
     if (inserts_entry && !had_prompt && run.num_computed >= run.num_prompt_tokens) insert_entry(run);
     check(run);
@@ -155,7 +135,7 @@ class CacheHarness {
   }
 
   void insert_entry(FakeSequence& run) {
-    const std::uint64_t logits = ~prefix_hash(run, run.num_prompt_tokens);
+    const std::uint64_t logits = CellMemory::logits(run);
     const std::span<const TokenId> prompt(run.tokens.data(), run.num_prompt_tokens);
     cache_.insert_entry(*run.blocks, prompt, std::as_bytes(std::span(&logits, 1)));
   }
@@ -187,49 +167,18 @@ class CacheHarness {
     return num_cached;
   }
 
-  // What was computed for the run is in its blocks still.
-  void check(const FakeSequence& run) {
-    std::uint64_t hash = prefix_hash(run, 0);
-    for (int i = 0; i < run.num_computed; ++i) {
-      hash = extend(hash, run.tokens[i]);
-      ASSERT_EQ(cell(run, i).prefix, hash) << "position " << i << " of " << run.tokens.size();
-    }
-  }
+  void check(const FakeSequence& run) { memory_.check(run); }
 
  private:
-  struct Cell {
-    std::uint64_t prefix = 0;
-    TimePoint born;
-  };
-
   static KvCacheConfig with_logits(KvCacheConfig config) {
     config.logits_bytes = sizeof(std::uint64_t);
     return config;
-  }
-  static std::uint64_t extend(std::uint64_t hash, TokenId token) {
-    hash = (hash ^ static_cast<std::uint32_t>(token)) * 0x9e3779b97f4a7c15u;
-    return hash ^ (hash >> 31);
-  }
-  static std::uint64_t prefix_hash(const FakeSequence& run, int num_tokens) {
-    std::uint64_t hash = std::hash<std::string>()(run.salt);
-    for (int i = 0; i < num_tokens; ++i) hash = extend(hash, run.tokens[i]);
-    return hash;
-  }
-  Cell& cell(const FakeSequence& run, int position) {
-    const std::size_t block = index(run.table()[position / config_.block_size]);
-    return cells_[block * config_.block_size + position % config_.block_size];
-  }
-  void copy_block(const BlockCopy& copy) {
-    const auto from = cells_.begin() + static_cast<std::ptrdiff_t>(index(copy.from)) * config_.block_size;
-    const auto to = cells_.begin() + static_cast<std::ptrdiff_t>(index(copy.to)) * config_.block_size;
-    EXPECT_NE(copy.from, copy.to);
-    std::copy(from, from + config_.block_size, to);
   }
 
   KvCacheConfig config_;
   ManualClock clock_;
   KvCache cache_;
-  std::vector<Cell> cells_;  // (num_blocks, block_size)
+  CellMemory memory_;
 };
 
 }  // namespace kvasir::kv

@@ -11,7 +11,7 @@
 
 #include "base/status.h"
 #include "tokenizer/chat_template.h"
-#include "tokenizer/jinja/value.h"
+#include "tokenizer/jinja/objects.h"
 
 namespace kvasir::tokenizer::jinja {
 

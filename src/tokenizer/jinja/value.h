@@ -1,8 +1,8 @@
 #pragma once
 
 // The values of a template while it is rendered: Python's, as far as templates can make them. A value is 16
-// bytes and is copied freely; what it points at is immutable (but for the few objects that say otherwise) and
-// lives in the Runtime of one render, in the template, or in the context that was given.
+// bytes and is copied freely; what it points at (objects.h) is immutable, but for the few objects that say
+// otherwise, and lives in the Runtime of one render, in the template, or in the context that was given.
 
 #include <cstddef>
 #include <cstdint>
@@ -145,92 +145,6 @@ inline Value make_undefined(std::string_view text, std::uint8_t detail) {
   v.type = Type::kUndefined;
   return v;
 }
-
-struct Entry {
-  Value key, value;
-};
-
-// In order of insertion, keys unique.
-//   entries [k0 v0][k1 v1]..      slots: open addressing, index + 1 into entries, 0 is free; null when small
-struct Dict {
-  std::span<const Entry> entries;
-  const std::uint32_t* slots = nullptr;
-  std::uint32_t mask = 0;
-};
-
-struct View {
-  enum class Kind : std::uint8_t { kKeys, kValues, kItems };
-  Kind kind;
-  const Dict* dict;
-};
-
-struct Range {
-  std::int64_t start, stop, step;
-  std::uint32_t size;
-
-  std::int64_t at(std::uint32_t i) const { return start + step * i; }
-};
-
-// Mutable: going through it moves `position`. A generator's failure shows when it is first used.
-struct Iterator {
-  std::string_view name;  // of Python's type
-  std::span<const Value> items;
-  std::size_t position = 0;
-  std::string_view failure;
-};
-
-// Mutable: `set ns.name` adds to it.
-struct Namespace {
-  Entry* entries = nullptr;
-  std::uint32_t size = 0, capacity = 0;
-};
-
-struct Statement;
-struct Scope;
-
-// The variable `loop`. Mutable.
-struct Loop {
-  std::span<const Value> items;
-  std::int64_t index0 = -1;
-  int depth0 = 0;
-  std::span<const Value> last_changed;
-  bool has_changed = false;
-  const Statement* recursive = nullptr;  // the loop itself where it may be called
-  Scope* scope = nullptr;                // in which it stands
-};
-
-struct Builtin;
-
-struct Function {
-  std::string_view name;
-  const Builtin* builtin = nullptr;  // else a macro
-  Value self;                        // of a method
-  const Statement* macro = nullptr;
-  Scope* scope = nullptr;  // in which the macro was defined
-};
-
-// Mutable.
-struct Cycler {
-  std::span<const Value> items;
-  std::size_t position = 0;
-};
-
-// Mutable.
-struct Joiner {
-  Value separator;
-  bool is_used = false;
-};
-
-struct NamedValue {
-  std::string_view name;
-  Value value;
-};
-
-// Of a call.
-struct Arguments {
-  std::span<const Value> positional;
-  std::span<const NamedValue> named;
-};
 
 // Python's name of the value's type: "str", "NoneType".
 std::string_view type_name(const Value& value);
