@@ -65,7 +65,9 @@ Bytes make_matrix(const Product& product, WeightDtype dtype, ThreadPool& pool) {
   return matrix;
 }
 
-const char* name_of(WeightDtype dtype) {
+}  // namespace
+
+const char* weights_name(WeightDtype dtype) {
   switch (dtype) {
     case WeightDtype::kF32:
       return "f32";
@@ -87,8 +89,6 @@ const char* name_of(WeightDtype dtype) {
   return "";
 }
 
-}  // namespace
-
 Result<Measurement> product_run(backend::CpuBackend& ops, MachineLimits& limits, const Product& product,
                                 WeightDtype dtype, int num_rows, int num_runs) {
   const std::size_t bytes = backend::matrix_bytes(dtype, product.rows, product.columns);
@@ -104,7 +104,7 @@ Result<Measurement> product_run(backend::CpuBackend& ops, MachineLimits& limits,
   const bool reads = num_rows == 1;
   const double amount = reads ? static_cast<double>(bytes) : 2.0 * num_rows * product.rows * product.columns;
   std::size_t next = 0;
-  Measurement result = {fmt::format("{} {}, {} rows", name_of(dtype), product.name, num_rows),
+  Measurement result = {fmt::format("{} {}, {} rows", weights_name(dtype), product.name, num_rows),
                         reads ? "GB/s" : "Gop/s",
                         {},
                         {}};

@@ -14,6 +14,9 @@ struct Product {
   int rows, columns;  // of w
 };
 
+// As in results and flags: q8_0.
+const char* weights_name(backend::WeightDtype dtype);
+
 // One matrix product for `num_rows` tokens: against the peak of the multiply-adds that the weights' type
 // uses, or, of a single row, against the read bandwidth. No run finds the weights in a cache.
 Result<Measurement> product_run(backend::CpuBackend& ops, MachineLimits& limits, const Product& product,

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bench/bench.h"
 #include "bench/kernel_runs.h"
@@ -34,7 +36,14 @@ constexpr AttentionCase kAttentionCases[] = {
     {"attention, 512 of 4,096 keys", 1, 512, 4096, 0},
 };
 
+std::vector<std::string> all_weights() {
+  std::vector<std::string> names;
+  for (const WeightDtype dtype : kDtypes) names.emplace_back(weights_name(dtype));
+  return names;
+}
+
 struct Options {
+  std::vector<std::string> weights = all_weights();
   int num_threads = num_physical_cores();
   bool only_attention = false;
   std::string json;
@@ -50,6 +59,7 @@ Status run(const Options& options) {
     report.section(num_rows == 1 ? "one row, against reading" : "many rows, against multiply-adds");
     for (const Product& product : kProducts) {
       for (const WeightDtype dtype : kDtypes) {
+        if (std::count(options.weights.begin(), options.weights.end(), weights_name(dtype)) == 0) continue;
         const int num_runs = num_rows == 1 ? 15 : 5;
         KVASIR_ASSIGN_OR_RETURN(Measurement m, product_run(*ops, limits, product, dtype, num_rows, num_runs));
         report.add(std::move(m));
@@ -73,6 +83,10 @@ Command add_kernels(CLI::App& bench) {
   const auto options = std::make_shared<Options>();  // shared by the flags and the command
   command->add_option("--threads", options->num_threads, "Threads")
       ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--weights", options->weights, "Types of the products' weights")
+      ->delimiter(',')
+      ->check(CLI::IsMember(all_weights()))
       ->capture_default_str();
   command->add_flag("--attention", options->only_attention, "Only attention");
   command->add_option("--json", options->json, "File for the results");
