@@ -1,9 +1,14 @@
 #include <cstdint>
 #include <span>
 
-#include "format/gguf.h"
+#include <nlohmann/json.hpp>
 
-// Every byte of every tensor may be read, and every value under every accessor.
+#include "format/gguf.h"
+#include "format/gguf_config.h"
+#include "format/gguf_names.h"
+#include "format/gguf_tokenizer.h"
+
+// Every byte of every tensor may be read, every value under every accessor, and what is made of them.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace kvasir;
   const auto bytes = std::as_bytes(std::span(data, size));
@@ -27,5 +32,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (const auto numbers = metadata.numbers(key); numbers.ok()) sum += numbers->size();
     sum += metadata.number(key).ok() + metadata.boolean(key).ok() + metadata.integer(key, -5, 5).ok();
   }
+  if (const auto tensors = format::gguf_tensors(*gguf); tensors.ok()) sum += tensors->size();
+  sum += format::gguf_config(*gguf).ok() + format::gguf_tokenizer(metadata).ok() +
+         format::gguf_tokenizer_config(metadata).ok();
   return sum == 0xFFFFFFFF ? 1 : 0;
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "format/gguf_types.h"
 #include "format/printable.h"
 
 namespace kvasir::format {
@@ -17,46 +18,6 @@ constexpr std::uint64_t kMinAlignment = 8, kMaxAlignment = 1 << 20, kDefaultAlig
 constexpr int kMaxArrayDepth = 4;
 
 constexpr std::uint32_t kNumValueTypes = 13;
-
-struct TensorType {
-  std::uint32_t number;
-  std::string_view name;
-  std::uint64_t weights, bytes;  // of a block
-  TensorDtype dtype = TensorDtype::kOther;
-};
-
-constexpr TensorType kTensorTypes[] = {
-    {0, "F32", 1, 4, TensorDtype::kF32},
-    {1, "F16", 1, 2, TensorDtype::kF16},
-    {2, "Q4_0", 32, 18},
-    {3, "Q4_1", 32, 20},
-    {6, "Q5_0", 32, 22},
-    {7, "Q5_1", 32, 24},
-    {8, "Q8_0", 32, 34},
-    {10, "Q2_K", 256, 84},
-    {11, "Q3_K", 256, 110},
-    {12, "Q4_K", 256, 144},
-    {13, "Q5_K", 256, 176},
-    {14, "Q6_K", 256, 210},
-    {16, "IQ2_XXS", 256, 66},
-    {17, "IQ2_XS", 256, 74},
-    {18, "IQ3_XXS", 256, 98},
-    {19, "IQ1_S", 256, 50},
-    {20, "IQ4_NL", 32, 18},
-    {21, "IQ3_S", 256, 110},
-    {22, "IQ2_S", 256, 82},
-    {23, "IQ4_XS", 256, 136},
-    {24, "I8", 1, 1},
-    {25, "I16", 1, 2},
-    {26, "I32", 1, 4},
-    {27, "I64", 1, 8},
-    {28, "F64", 1, 8},
-    {29, "IQ1_M", 256, 56},
-    {30, "BF16", 1, 2, TensorDtype::kBf16},
-    {34, "TQ1_0", 256, 54},
-    {35, "TQ2_0", 256, 66},
-    {39, "MXFP4", 32, 17},
-};
 
 template <typename T>
 T load(std::span<const std::byte> bytes) {
@@ -243,9 +204,8 @@ Status read_tensor(Cursor& cursor, const std::string& number, std::uint64_t alig
   KVASIR_RETURN_IF_ERROR(read_shape(cursor, what, entry, num_weights, row_weights));
   std::uint32_t type_number = 0;
   KVASIR_RETURN_IF_ERROR(cursor.read(what + ": type", type_number));
-  const auto type = std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes),
-                                 [&](const TensorType& known) { return known.number == type_number; });
-  if (type == std::end(kTensorTypes)) {
+  const GgufTensorType* type = find_gguf_type(type_number);
+  if (type == nullptr) {
     return error(StatusCode::kUnsupported, "{}: {}: type {} is not known", cursor.file(), what, type_number);
   }
   if (row_weights % type->weights != 0) {

@@ -122,7 +122,7 @@ std::vector<Broken> broken_keys() {
       {with(GgufType::kBool, "\2").build(), "key 'k': expected a boolean of 0 or 1, got 2"},
       {with(GgufType::kString, File::raw(huge)).build(), "key 'k': expected a text of at most"},
       {with(GgufType::kString, File::raw(std::uint64_t{1} << 40)).build(), "got a length of 1099511627776"},
-      {cut(File().string("k", "word"), 1), "key 'k': expected a text of at most 3 bytes"},
+      {cut(File().string("k", "word"), 1), "key 'k': expected 4 bytes at byte 45"},
       {cut(with(GgufType::kString, "1234"), 0), "key 'k': expected 8 bytes"},
       {cut(with(GgufType::kArray, ""), 0), "key 'k': expected 4 bytes"},
       {cut(with(GgufType::kArray, File::raw(4u)), 0), "key 'k': expected 8 bytes"},

@@ -1,10 +1,13 @@
 #pragma once
 
-// The files of one model by name, from a folder or from memory (the model that is part of the binary). It
-// does not look inside them. One thread at a time.
+// The files of one model by name: from a folder, from memory (the model that is part of the binary), or from
+// a GGUF file, which then is like the folder that it was converted from: its config.json, tokenizer.json and
+// tokenizer_config.json are made from its metadata, and its tensors are those of format/gguf_names.h. One
+// thread at a time.
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
@@ -15,6 +18,8 @@
 
 namespace kvasir::format {
 
+struct Gguf;
+
 class ModelFiles {
  public:
   struct MemoryFile {
@@ -22,14 +27,22 @@ class ModelFiles {
     std::span<const std::byte> bytes;
   };
 
-  // The files of `folder`. Errors: kNotFound when it is not a folder.
-  static Result<ModelFiles> open(const std::string& folder);
+  // The files of a folder, or of a file *.gguf, which may be a part of a split one. Errors: kNotFound when
+  // `path` is neither; those of read_gguf().
+  static Result<ModelFiles> open(const std::string& path);
 
   // Files in memory, which must outlive the object; `name` stands for the folder in messages.
   static ModelFiles from_memory(std::string name, std::span<const MemoryFile> files);
 
-  // The folder, as given.
+  ModelFiles(ModelFiles&&) noexcept;
+  ModelFiles& operator=(ModelFiles&&) noexcept;
+  ~ModelFiles();
+
+  // The path, as given.
   const std::string& name() const { return name_; }
+
+  // Null for a folder.
+  const Gguf* gguf() const { return gguf_.get(); }
 
   // What messages call `file`.
   std::string path(std::string_view file) const;
@@ -48,10 +61,15 @@ class ModelFiles {
   Result<nlohmann::json> read_json(std::string_view file);
 
  private:
-  explicit ModelFiles(std::string name, bool is_folder) : name_(std::move(name)), is_folder_(is_folder) {}
+  explicit ModelFiles(std::string name, bool is_folder);
+  static Result<ModelFiles> open_gguf(const std::string& path);
+  Result<std::span<const std::byte>> map(const std::string& path);
+  Result<std::span<const std::byte>> make(std::string_view file);
 
   std::string name_;
   bool is_folder_ = false;
+  std::unique_ptr<Gguf> gguf_;                            // views into maps_
+  std::map<std::string, std::string, std::less<>> made_;  // files made from it
   std::map<std::string, FileMap, std::less<>> maps_;
   std::map<std::string, std::span<const std::byte>, std::less<>> bytes_;
 };

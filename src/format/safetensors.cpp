@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "format/gguf_names.h"
 #include "format/printable.h"
 
 namespace kvasir::format {
@@ -190,6 +191,7 @@ Result<TensorMap> parse_safetensors(const std::string& name, std::span<const std
 }
 
 Result<TensorMap> read_tensors(ModelFiles& files) {
+  if (files.gguf() != nullptr) return gguf_tensors(*files.gguf());
   const std::string_view single = "model.safetensors";
   if (!files.has(single) && files.has("model.safetensors.index.json")) return read_shards(files);
   KVASIR_ASSIGN_OR_RETURN(const auto bytes, files.read(single));

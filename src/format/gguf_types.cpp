@@ -1,0 +1,57 @@
+#include "format/gguf_types.h"
+
+namespace kvasir::format {
+namespace {
+
+constexpr GgufTensorType kTypes[] = {
+    {0, "F32", 1, 4, TensorDtype::kF32},
+    {1, "F16", 1, 2, TensorDtype::kF16},
+    {2, "Q4_0", 32, 18},
+    {3, "Q4_1", 32, 20},
+    {6, "Q5_0", 32, 22},
+    {7, "Q5_1", 32, 24},
+    {8, "Q8_0", 32, 34},
+    {10, "Q2_K", 256, 84},
+    {11, "Q3_K", 256, 110},
+    {12, "Q4_K", 256, 144},
+    {13, "Q5_K", 256, 176},
+    {14, "Q6_K", 256, 210},
+    {16, "IQ2_XXS", 256, 66},
+    {17, "IQ2_XS", 256, 74},
+    {18, "IQ3_XXS", 256, 98},
+    {19, "IQ1_S", 256, 50},
+    {20, "IQ4_NL", 32, 18},
+    {21, "IQ3_S", 256, 110},
+    {22, "IQ2_S", 256, 82},
+    {23, "IQ4_XS", 256, 136},
+    {24, "I8", 1, 1},
+    {25, "I16", 1, 2},
+    {26, "I32", 1, 4},
+    {27, "I64", 1, 8},
+    {28, "F64", 1, 8},
+    {29, "IQ1_M", 256, 56},
+    {30, "BF16", 1, 2, TensorDtype::kBf16},
+    {34, "TQ1_0", 256, 54},
+    {35, "TQ2_0", 256, 66},
+    {39, "MXFP4", 32, 17},
+};
+
+template <typename Predicate>
+const GgufTensorType* find(const Predicate& is_wanted) {
+  for (const GgufTensorType& type : kTypes) {
+    if (is_wanted(type)) return &type;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const GgufTensorType* find_gguf_type(std::uint32_t number) {
+  return find([&](const GgufTensorType& type) { return type.number == number; });
+}
+
+const GgufTensorType* find_gguf_type(std::string_view name) {
+  return find([&](const GgufTensorType& type) { return type.name == name; });
+}
+
+}  // namespace kvasir::format
