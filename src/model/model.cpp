@@ -118,7 +118,7 @@ Result<std::unique_ptr<Model>> Model::load(format::ModelFiles& files, LoadOption
   KVASIR_ASSIGN_OR_RETURN(impl->ops, backend::CpuBackend::create(pool));
   KVASIR_ASSIGN_OR_RETURN(impl->config, read_model_config(files));
   KVASIR_ASSIGN_OR_RETURN(const TensorMap tensors, format::read_tensors(files));
-  impl->dtype = options.dtype = resolve_dtype(options.dtype, impl->config);
+  impl->dtype = options.dtype = resolve_dtype(options.dtype, impl->config, tensors);
   impl->fingerprint = make_fingerprint(impl->config, tensors, options.dtype);
   KVASIR_ASSIGN_OR_RETURN(impl->weights,
                           read_weights(files, tensors, impl->config, options, impl->fingerprint, pool));

@@ -357,8 +357,8 @@ TEST_F(BrokenModel, NamesADtypeThatIsNotAFloat) {
   file[dtype + 1] = 'I';
   EXPECT_EQ(
       load_status().message(),
-      "m/model.safetensors: tensor 'model.layers.1.mlp.up_proj.weight': dtype I32, supported are F32, F16 "
-      "and BF16");
+      "m/model.safetensors: tensor 'model.layers.1.mlp.up_proj.weight': dtype I32; supported are F32, F16, "
+      "BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K and IQ4_NL");
 }
 
 TEST_F(BrokenModel, IgnoresTensorsThatItDoesNotUse) {

@@ -4,7 +4,10 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <map>
+#include <numeric>
+
+#include "model/tensor_rows.h"
 
 namespace kvasir::model {
 namespace {
@@ -18,24 +21,10 @@ constexpr std::size_t kAlignment = 64;
 // Bytes of a file after whose conversion its pages are given back.
 constexpr std::size_t kReleaseBytes = 1 << 20;
 
-std::optional<backend::WeightDtype> as_weight_dtype(format::TensorDtype dtype) {
-  switch (dtype) {
-    case format::TensorDtype::kF32:
-      return backend::WeightDtype::kF32;
-    case format::TensorDtype::kF16:
-      return backend::WeightDtype::kF16;
-    case format::TensorDtype::kBf16:
-      return backend::WeightDtype::kBf16;
-    case format::TensorDtype::kOther:
-      return std::nullopt;
-  }
-  return std::nullopt;
-}
-
-backend::WeightDtype target_dtype(WeightDtype wanted, backend::WeightDtype stored) {
+backend::WeightDtype target_dtype(WeightDtype wanted, backend::BlockType stored) {
   switch (wanted) {
     case WeightDtype::kAuto:
-      return stored;
+      return natural_dtype(stored);
     case WeightDtype::kF32:
       return backend::WeightDtype::kF32;
     case WeightDtype::kF16:
@@ -47,11 +36,7 @@ backend::WeightDtype target_dtype(WeightDtype wanted, backend::WeightDtype store
     case WeightDtype::kQ4_0:
       return backend::WeightDtype::kQ4_0;
   }
-  return stored;
-}
-
-bool is_aligned(const void* data, std::size_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(data) % bytes == 0;
+  return natural_dtype(stored);
 }
 
 // Takes tensors from the files' maps. Those that need another form get their place in the image, and their
@@ -76,14 +61,16 @@ class WeightReader {
   // A norm's weight or a bias: always f32.
   Status read(const std::string& tensor, int count, std::vector<float>& out) {
     KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {count}));
-    out.resize(count);
-    backend::convert(info->data.data(), *as_weight_dtype(info->dtype), out.data(), backend::WeightDtype::kF32,
-                     count, pool_);
+    out = read_values(*info);
     return Status();
   }
 
   // The converted weights: from the weight cache, or made and left there.
   Result<WeightImage> finish(const std::string& fingerprint) {
+    for (const auto& [type, count] : num_rounded_) {
+      warn(fmt::format("{} matrices of {} are held as q8_0: there is no product with their own blocks", count,
+                       type));
+    }
     if (converted_.empty()) return WeightImage();
     const std::string path =
         options_.weight_cache.empty()
@@ -95,14 +82,14 @@ class WeightReader {
         place(*cached);
         return cached;
       }
-      if (cached.status().code() != StatusCode::kNotFound) warn(cached.status());
+      if (cached.status().code() != StatusCode::kNotFound) warn("weight cache: " + cached.status().message());
     }
     KVASIR_ASSIGN_OR_RETURN(WeightImage image, WeightImage::allocate(image_bytes_));
     place(image);
     convert(image);
     if (!path.empty()) {
       const Status saved = image.save(path, fingerprint, pool_);
-      if (!saved.ok()) warn(saved);
+      if (!saved.ok()) warn("weight cache: " + saved.message());
     }
     return image;
   }
@@ -110,25 +97,25 @@ class WeightReader {
  private:
   struct Converted {
     const TensorInfo* info;
-    backend::WeightDtype stored;
     Matrix* matrix;
     std::size_t offset;  // in the image
   };
 
   Status read(const std::string& tensor, int rows, int columns, WeightDtype wanted, Matrix& out) {
     KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {rows, columns}));
-    const backend::WeightDtype stored = *as_weight_dtype(info->dtype);
+    const backend::BlockType stored = *stored_type(*info);
     const backend::WeightDtype target = target_dtype(wanted, stored);
     out = {info->data.data(), target, rows, columns};
-    if (target == stored && is_aligned(out.data, backend::element_bytes(stored))) return Status();
-    converted_.push_back({info, stored, &out, image_bytes_});
+    if (is_ready(*info, target)) return Status();
+    if (wanted == WeightDtype::kAuto && !has_own_dtype(stored)) ++num_rounded_[info->dtype_name];
+    converted_.push_back({info, &out, image_bytes_});
     const std::size_t bytes = backend::matrix_bytes(target, rows, columns);
     image_bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
     return Status();
   }
 
-  void warn(const Status& status) {
-    if (options_.on_warning) options_.on_warning("weight cache: " + status.message());
+  void warn(const std::string& message) {
+    if (options_.on_warning) options_.on_warning(message);
   }
 
   void place(const WeightImage& image) {
@@ -157,8 +144,10 @@ class WeightReader {
         const int first = panel * backend::kRowsPerPanel;
         const int last =
             std::min(matrix.rows, std::min(end, panel + panels_at_once) * backend::kRowsPerPanel);
-        backend::convert_rows(c.info->data.data(), c.stored, to, matrix.dtype, matrix.rows, matrix.columns,
-                              first, last);
+        std::vector<std::int32_t> rows(last - first);
+        std::iota(rows.begin(), rows.end(), first);
+        convert_tensor_rows(*c.info, rows, matrix.columns, matrix.dtype,
+                            to + backend::matrix_bytes(matrix.dtype, first, matrix.columns));
         files_.release(c.info->data.subspan(first * row_bytes, (last - first) * row_bytes));
       }
     });
@@ -175,9 +164,12 @@ class WeightReader {
       return error(StatusCode::kCorrupt, "{}: tensor '{}': shape {}, expected {} by config.json", info.file,
                    tensor, show(info.shape), show(shape));
     }
-    if (!as_weight_dtype(info.dtype)) {
-      return error(StatusCode::kUnsupported, "{}: tensor '{}': dtype {}, supported are F32, F16 and BF16",
-                   info.file, tensor, info.dtype_name);
+    if (!stored_type(info)) {
+      return error(
+          StatusCode::kUnsupported,
+          "{}: tensor '{}': dtype {}; supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to "
+          "Q6_K and IQ4_NL",
+          info.file, tensor, info.dtype_name);
     }
     return &info;
   }
@@ -192,6 +184,7 @@ class WeightReader {
   ThreadPool& pool_;
   std::vector<Converted> converted_;
   std::size_t image_bytes_ = 0;
+  std::map<std::string, int> num_rounded_;  // matrices by the types whose blocks are rounded again
 };
 
 Status read_layer(WeightReader& reader, const ModelConfig& config, int index, Layer& layer) {
@@ -225,8 +218,12 @@ Status read_layer(WeightReader& reader, const ModelConfig& config, int index, La
 
 }  // namespace
 
-WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config) {
+WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config, const TensorMap& tensors) {
   if (wanted != WeightDtype::kAuto) return wanted;
+  for (const auto& [name, info] : tensors) {
+    const auto stored = stored_type(info);
+    if (stored && backend::block_size(*stored).weights > 1) return WeightDtype::kAuto;
+  }
   const std::int64_t hidden = config.hidden_size, heads = config.num_heads + config.num_kv_heads;
   const std::int64_t per_layer = 2 * heads * config.head_dim * hidden + 3 * hidden * config.intermediate_size;
   const std::int64_t tokens = config.vocab_size * hidden * (config.tie_word_embeddings ? 1 : 2);

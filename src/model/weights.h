@@ -33,8 +33,8 @@ struct Weights {
 };
 
 // How the weights of a model are held that was asked for as `wanted`: kAuto is q8_0 for models of more than
-// 100 million weights, and as stored (it stays kAuto) for smaller ones.
-WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config);
+// 100 million weights, and as stored (it stays kAuto) for smaller ones and those that are stored in blocks.
+WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config, const format::TensorMap& tensors);
 
 // Reads all weights; `files` must outlive them. options.dtype: resolved. fingerprint: of the model with this
 // dtype, names the file of the weight cache. Errors: kCorrupt, kUnsupported naming file and tensor,

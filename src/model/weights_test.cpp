@@ -44,13 +44,17 @@ TEST(Weights, LargeModelsAreQuantizedWhereNothingElseIsAskedFor) {
   config.intermediate_size = 2048;
   config.num_heads = config.num_kv_heads = 8;
   config.head_dim = 64;
+  format::TensorMap tensors;
   config.num_layers = 16;  // 16 * 4.2 million weights, and twice 16.4 million
-  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config), WeightDtype::kAuto);
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config, tensors), WeightDtype::kAuto);
   config.num_layers = 17;
-  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config), WeightDtype::kQ8_0);
-  EXPECT_EQ(resolve_dtype(WeightDtype::kBf16, config), WeightDtype::kBf16);
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config, tensors), WeightDtype::kQ8_0);
+  EXPECT_EQ(resolve_dtype(WeightDtype::kBf16, config, tensors), WeightDtype::kBf16);
+  tensors["w"].dtype_name = "Q4_0";
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config, tensors), WeightDtype::kAuto);
+  tensors.clear();
   config.tie_word_embeddings = true;
-  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config), WeightDtype::kAuto);
+  EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config, tensors), WeightDtype::kAuto);
 }
 
 // Kept converted weights give the same model; those that are another's, cut short or changed are made anew.
