@@ -28,11 +28,7 @@ Result<format::ModelFiles> open_model_files(const std::string& model, const std:
   }
   KVASIR_ASSIGN_OR_RETURN(const hub::ModelSource source, open_hub());
   KVASIR_ASSIGN_OR_RETURN(const hub::LocalModel local, source.find(reference, stop));
-  if (!local.gguf_files.empty()) {
-    return error(StatusCode::kUnsupported, "{}: expected a model in safetensors, got a GGUF file",
-                 local.gguf_files.front());
-  }
-  return format::ModelFiles::open(local.folder);
+  return format::ModelFiles::open(local.gguf_files.empty() ? local.folder : local.gguf_files.front());
 }
 
 Result<std::unique_ptr<tokenizer::Tokenizer>> load_tokenizer(format::ModelFiles& files) {

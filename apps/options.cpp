@@ -107,9 +107,10 @@ Result<server::HttpConfig> HttpOptions::http_config() const {
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add(command, "--model", options.model,
-      "A model of the Hugging Face hub, org/name[@revision], which is downloaded unless it is there; or the "
-      "folder "
-      "of one (config.json, *.safetensors, tokenizer.json); without it the small model in this binary");
+      "A model of the Hugging Face hub, org/name[@revision], which is downloaded unless it is there; the "
+      "folder of one (config.json, *.safetensors, tokenizer.json); or a GGUF file; without it the small "
+      "model "
+      "in this binary");
   add(command, "--threads", options.threads, "Threads that compute; 0: as many as there are physical cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
