@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cctype>
 #include <condition_variable>
 #include <iostream>
 #include <limits>
@@ -20,8 +21,10 @@
 #include "apps/perplexity.h"
 #include "apps/served_model.h"
 #include "apps/template.h"
+#include "backend/block_types.h"
 #include "base/json.h"
 #include "bench/bench.h"
+#include "model/gguf_export.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
 #include "server/version.h"
@@ -196,6 +199,17 @@ Status perplexity(const ModelOptions& model_options, const PerplexityOptions& op
   return Status();
 }
 
+// Writes a model as a GGUF file; an empty type leaves the weights as they are.
+Status write_gguf(const std::string& input, const std::string& output, const std::string& type) {
+  if (!output.ends_with(".gguf")) {
+    return error(StatusCode::kInvalidArgument, "{}: expected a name that ends in .gguf", output);
+  }
+  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(input));
+  std::string name = type;
+  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return model::export_gguf(files, backend::block_type_of(name), output);
+}
+
 int run(int argc, char** argv) {
   const Status dotenv = load_dotenv(".env");
   CLI::App app("Kvasir: an LLM inference server that never computes a prompt's prefix twice.", "kvasir");
@@ -242,7 +256,8 @@ int run(int argc, char** argv) {
   CLI::App* tokenize_command = app.add_subcommand(
       "tokenize",
       "Turn JSON lines {\"text\":...} into {\"ids\":[...]}, and {\"ids\":[...]} into {\"text\":...}");
-  tokenize_command->add_option("--model", tokenize_model.model, "Folder or hub's model with a tokenizer.json")
+  tokenize_command
+      ->add_option("--model", tokenize_model.model, "Folder, GGUF file or hub's model with a tokenizer")
       ->envname("KVASIR_MODEL");
 
   CLI::App* template_command = app.add_subcommand(
@@ -278,6 +293,18 @@ int run(int argc, char** argv) {
   CLI::App* models_command = app.add_subcommand("models", "List the models in the Hugging Face cache");
   CLI::App* rm_command = app.add_subcommand("rm", "Remove a model from the Hugging Face cache");
   add_reference(*rm_command, "org/name, or org/name@revision and org/name:FILE for a part of it");
+  std::string input, output, type;
+  CLI::App* quantize_command =
+      app.add_subcommand("quantize", "Write a model as a GGUF file with weights of 8 or 4 bits");
+  CLI::App* convert_command =
+      app.add_subcommand("convert", "Write a model as a GGUF file with the weights that it has");
+  for (CLI::App* command : {quantize_command, convert_command}) {
+    command->add_option("IN", input, "Folder of a Hugging Face model, or a GGUF file")->required();
+    command->add_option("OUT", output, "The file to write, *.gguf")->required();
+  }
+  quantize_command->add_option("--type", type, "Type of the weights: q8_0, q4_0 or q4_k")
+      ->check(CLI::IsMember({"q8_0", "q4_0", "q4_k"}))
+      ->required();
 
   const bench::Command bench = bench::add_bench(app);
 
@@ -312,6 +339,8 @@ int run(int argc, char** argv) {
     status = list_cached_models(std::cout);
   } else if (rm_command->parsed()) {
     status = remove_cached_model(reference, std::cout);
+  } else if (quantize_command->parsed() || convert_command->parsed()) {
+    status = write_gguf(input, output, type);
   } else if (bench.app->parsed()) {
     status = bench.run();
   } else if (version_command->parsed()) {

@@ -18,8 +18,8 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "DOCKER.md", "docs/*.md", ".env.exa
              "Dockerfile", "start_server.sh"]
 SOURCES = ["apps", "src", "tools", "bench", "fuzz", "cmake", "tests"]
 SOURCE_SUFFIXES = {".h", ".cpp", ".py", ".sh", ".cmake", ".txt"}
-SUBCOMMANDS = ["serve", "generate", "tokenize", "template", "logits", "perplexity", "pull", "models", "rm", "bench",
-               "version"]
+SUBCOMMANDS = ["serve", "generate", "tokenize", "template", "logits", "perplexity", "quantize", "convert", "pull", "models",
+               "rm", "bench", "version"]
 # Flags of other programs that the documents call.
 FOREIGN_FLAGS = {"--preset", "--build", "--rm", "--publish", "--volume", "--env-file", "--no-install-recommends",
                  "--from", "--interval", "--timeout", "--start-period", "--retries", "--chown", "--create-home",

@@ -12,6 +12,7 @@
 #include "format/gguf_harness.h"
 #include "format/gguf_names.h"
 #include "format/safetensors.h"
+#include "model/gguf_export.h"
 #include "model/model_harness.h"
 #include "model/tensor_rows.h"
 #include "model/weights.h"
@@ -116,6 +117,69 @@ TEST(GgufModel, BlocksAreNotRoundedAgain) {
   EXPECT_EQ(num_exact, 1 + 2 + 4 + 5 + 3);
   EXPECT_EQ(warnings.size(), 6u);  // Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q3_K
   for (const std::string& warning : warnings) EXPECT_NE(warning.find("are held as q8_0"), std::string::npos);
+}
+
+// The logits of a prompt in f32, of the last token.
+std::vector<float> logits_of(const std::filesystem::path& path) {
+  const Loaded loaded = load(path, WeightDtype::kF32);
+  if (!loaded.model) return {};
+  Blocks blocks(*loaded.model, 16, backend::KvDtype::kF32);
+  const std::vector<TokenId> tokens = {1, 17, 42, 9, 77};
+  return run(*loaded.model, blocks, tokens, 0, 5);
+}
+
+class GgufExport : public ::testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::remove(file_); }
+  void TearDown() override { std::filesystem::remove(file_); }
+
+  Status export_from(const std::filesystem::path& path,
+                     std::optional<backend::BlockType> type = std::nullopt) {
+    KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, format::ModelFiles::open(path.string()));
+    return export_gguf(files, type, file_.string());
+  }
+
+  const std::filesystem::path data_ = kvasir::testing::test_data_dir();
+  const std::filesystem::path file_ = std::filesystem::path(::testing::TempDir()) / "kvasir_export_test.gguf";
+};
+
+TEST_F(GgufExport, AnExportedModelIsTheSameModel) {
+  for (const char* name :
+       {"models/llama-gqa", "models/llama-f16-tied", "models/llama-biases", "gguf/llama-mixed.gguf"}) {
+    SCOPED_TRACE(name);
+    const Status status = export_from(data_ / name);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(logits_of(file_), logits_of(data_ / name));
+  }
+}
+
+TEST_F(GgufExport, RoundsMatricesToTheTypeAskedFor) {
+  for (const auto& [type, name] : {std::pair(backend::BlockType::kQ8_0, "Q8_0"),
+                                   {backend::BlockType::kQ4_0, "Q4_0"},
+                                   {backend::BlockType::kQ4_K, "Q4_K"}}) {
+    SCOPED_TRACE(name);
+    const Status status = export_from(data_ / "gguf/llama-mixed.gguf", type);
+    ASSERT_TRUE(status.ok()) << status.message();
+    auto files = format::ModelFiles::open(file_.string());
+    ASSERT_TRUE(files.ok()) << files.status().message();
+    const format::TensorMap& tensors = files->gguf()->tensors;
+    EXPECT_EQ(tensors.at("blk.0.ffn_down.weight").dtype_name, name);
+    // Its rows of 32 weights are too short for Q4_K.
+    EXPECT_EQ(tensors.at("blk.0.ffn_up.weight").dtype_name,
+              type == backend::BlockType::kQ4_K ? "Q8_0" : name);
+    EXPECT_EQ(tensors.at("token_embd.weight").dtype_name, "Q8_0");
+    EXPECT_EQ(tensors.at("blk.0.attn_norm.weight").dtype_name, "F32");
+    EXPECT_EQ(*files->gguf()->metadata.integer("llama.block_count", 0, 9), 5);
+    EXPECT_EQ(logits_of(file_).size(), 96u);
+  }
+}
+
+TEST_F(GgufExport, LeavesNothingBehindWhenItFails) {
+  auto files = format::ModelFiles::open((data_ / "models/llama-gqa").string());
+  ASSERT_TRUE(files.ok());
+  const Status status = export_gguf(*files, std::nullopt, "/nonexistent/x.gguf");
+  EXPECT_EQ(status.code(), StatusCode::kIo);
+  EXPECT_EQ(status.message(), "/nonexistent/x.gguf.part: cannot be created: No such file or directory");
 }
 
 // A file with the least metadata of an architecture, and an embedding.

@@ -1,0 +1,21 @@
+#pragma once
+
+// Writes a model as one GGUF file, its weights as they are or rounded to blocks.
+
+#include <optional>
+#include <string>
+
+#include "backend/block_types.h"
+#include "base/status.h"
+#include "format/model_files.h"
+
+namespace kvasir::model {
+
+// Without a type the weights stay as stored. With one, matrices whose rows are whole blocks of it are rounded
+// to it, but embedding and output keep 8 bits where it has 4; what does not fit is Q8_0 or F16, and tensors
+// of one dimension are F32. Errors: kUnsupported and kCorrupt as for reading; kIo. Requires:
+// can_compress(*type).
+Status export_gguf(format::ModelFiles& files, std::optional<backend::BlockType> type,
+                   const std::string& path);
+
+}  // namespace kvasir::model
