@@ -152,9 +152,10 @@ Result<Measurement> attention_run(backend::CpuBackend& ops, MachineLimits& limit
   const double keys_seen = work.num_sequences * work.num_rows * (work.num_keys - 0.5 * (work.num_rows - 1));
   const double read_mb = static_cast<double>(plan.num_keys_read()) * (kTokenBytes / kKvHeads) / 1e6;
   Measurement result = {fmt::format("{} ({:.1f} MB)", work.name, read_mb), "Gop/s", {}, {}};
+  const backend::AttentionOptions options = {.scale = 0.125f};
   int layer = 0;
   result.runs = rates(limits, num_runs, 4 * keys_seen * kHeads * kHeadDim,
-                      [&] { ops.attention(q.data(), plan, layer++ % num_layers, kv, out.data()); });
+                      [&] { ops.attention(q.data(), plan, layer++ % num_layers, kv, options, out.data()); });
   result.limit = {"Gop/s", limits.fma_gflops(), 1};
   return result;
 }

@@ -143,14 +143,16 @@ TEST(AttentionPlan, SequencesThatShareBlocksGetTheBitsOfEachAlone) {
     const std::size_t row_floats = static_cast<std::size_t>(group) * kKvHeads * kHeadDim;
     const std::vector<float> q = random_floats(num_rows * row_floats);
     std::vector<float> expected(q.size()), out(q.size());
+    const AttentionOptions options = {0.25f, below(3) == 0 ? 2.0f : 0.0f,
+                                      below(2) == 0 ? 1 + below(3 * block_size) : 0};
     AttentionPlan plan;
     for (const RowRun& run : runs) {
       plan.build({&run, 1}, kv, group * kKvHeads, 1);
-      one->attention(q.data(), plan, 0, kv, expected.data());
+      one->attention(q.data(), plan, 0, kv, options, expected.data());
     }
     for (CpuBackend* backend : {one.get(), three.get()}) {
       plan.build(runs, kv, group * kKvHeads, backend->pool().num_threads());
-      backend->attention(q.data(), plan, 0, kv, out.data());
+      backend->attention(q.data(), plan, 0, kv, options, out.data());
       ASSERT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0) << round;
     }
   }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <limits>
 
 #include "backend/cpu_backend.h"
 #include "kernels/float_formats.h"
@@ -36,6 +36,21 @@ void store_kv_element(std::byte* tile, std::size_t i, float value, KvDtype dtype
   }
 }
 
+// The first key that the row of a position sees.
+int first_key_of(int position, int window) {
+  return window == 0 ? 0 : std::max(0, position + 1 - window);
+}
+
+// Where the span begins with the first key that a row of the pieces sees.
+int first_span(std::span<const AttentionPlan::Piece> pieces, int window) {
+  if (window == 0) return 0;
+  int first_position = pieces.front().start_position;
+  for (const AttentionPlan::Piece& piece : pieces) {
+    first_position = std::min(first_position, piece.start_position);
+  }
+  return first_key_of(first_position, window) / kernels::kSpanTokens * kernels::kSpanTokens;
+}
+
 }  // namespace
 
 void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<const std::int64_t> slots,
@@ -62,7 +77,7 @@ void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<c
 }
 
 void CpuBackend::attention(const float* q, const AttentionPlan& plan, int layer, const KvPool& kv,
-                           float* out) {
+                           const AttentionOptions& options, float* out) {
   const KvLayout& layout = kv.layout();
   const LayerPlace place(layout, layer);
   const std::size_t head_dim = layout.head_dim;
@@ -77,7 +92,8 @@ void CpuBackend::attention(const float* q, const AttentionPlan& plan, int layer,
   layer_args.tile_bytes = place.tile_bytes;
   layer_args.kv_type = layout.dtype == KvDtype::kF32 ? kernels::KvType::kF32 : kernels::KvType::kF16;
   layer_args.head_dim = layout.head_dim;
-  layer_args.scale = 1.0f / std::sqrt(static_cast<float>(layout.head_dim));
+  layer_args.scale = options.scale;
+  layer_args.soft_cap = options.soft_cap;
 
   pool_.parallel_for(plan.num_items(), 1, [&](int begin, int end, int worker) {
     std::array<kernels::AttentionRow, kernels::kMaxAttentionRows> rows;
@@ -94,6 +110,10 @@ void CpuBackend::attention(const float* q, const AttentionPlan& plan, int layer,
             row->q = q + (first_head + head) * head_dim;
             row->out = out + (first_head + head) * head_dim;
             row->num_keys = piece.start_position + token + 1;
+            row->first_key = first_key_of(piece.start_position + token, options.window);
+            row->max = -std::numeric_limits<float>::infinity();
+            row->sum = 0;
+            std::fill_n(row->out, head_dim, 0.0f);
           }
         }
       }
@@ -101,6 +121,8 @@ void CpuBackend::attention(const float* q, const AttentionPlan& plan, int layer,
       args.v_offset = place.v + item.kv_head * place.head_bytes;
       AttentionPlan::for_each_run(
           item.pieces, [&](std::span<const AttentionPlan::Piece> pieces, int first_key, int end_key) {
+            first_key = std::max(first_key, first_span(pieces, options.window));
+            if (first_key >= end_key) return;
             const AttentionPlan::Piece& first = pieces.front();
             const AttentionPlan::Piece& last = pieces.back();
             args.rows = rows.data() + first.rows_before * item.num_heads;

@@ -14,13 +14,15 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kRowGrain = 16;
 
-float mean_of_squares(const float* x, int count) {
+// The mean of of(x[i]).
+template <typename Function>
+float mean(const float* x, int count, const Function& of) {
   float lanes[kLanes] = {};
   int i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += of(x[i + lane]);
   }
-  for (; i < count; ++i) lanes[i % kLanes] += x[i] * x[i];
+  for (; i < count; ++i) lanes[i % kLanes] += of(x[i]);
   for (int step = kLanes / 2; step > 0; step /= 2) {
     for (int lane = 0; lane < step; ++lane) lanes[lane] += lanes[lane + step];
   }
@@ -64,41 +66,71 @@ void CpuBackend::rms_norm(const float* x, int rows, int columns, const float* we
   pool_.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
     for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
       const float* in = x + row * columns;
-      const float scale = 1.0f / std::sqrt(mean_of_squares(in, columns) + eps);
+      const float mean_square = mean(in, columns, [](float value) { return value * value; });
+      const float scale = 1.0f / std::sqrt(mean_square + eps);
       for (int c = 0; c < columns; ++c) out[row * columns + c] = in[c] * scale * weight[c];
+    }
+  });
+}
+
+void CpuBackend::layer_norm(const float* x, int rows, int columns, const float* weight, const float* bias,
+                            float eps, float* out) {
+  pool_.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
+    for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
+      const float* in = x + row * columns;
+      float* to = out + row * columns;
+      const float middle = mean(in, columns, [](float value) { return value; });
+      const float variance =
+          mean(in, columns, [&](float value) { return (value - middle) * (value - middle); });
+      const float scale = 1.0f / std::sqrt(variance + eps);
+      for (int c = 0; c < columns; ++c) to[c] = (in[c] - middle) * scale * weight[c];
+      if (bias == nullptr) continue;
+      for (int c = 0; c < columns; ++c) to[c] += bias[c];
     }
   });
 }
 
 void CpuBackend::rope(float* x, int num_heads, int head_dim, std::span<const int> positions,
                       const RopeTable& table) {
-  const std::size_t half = head_dim / 2;
+  const std::size_t num_pairs = table.num_pairs;
   pool_.parallel_for(static_cast<int>(positions.size()), kRowGrain, [&](int begin, int end, int) {
     for (std::size_t row = begin; row < static_cast<std::size_t>(end); ++row) {
-      const float* cos = table.cos.data() + positions[row] * half;
-      const float* sin = table.sin.data() + positions[row] * half;
+      const float* cos = table.cos.data() + positions[row] * num_pairs;
+      const float* sin = table.sin.data() + positions[row] * num_pairs;
       float* head = x + row * num_heads * head_dim;
       for (int h = 0; h < num_heads; ++h, head += head_dim) {
-        for (std::size_t d = 0; d < half; ++d) {
-          const float a = head[d], b = head[d + half];
-          head[d] = a * cos[d] - b * sin[d];
-          head[d + half] = b * cos[d] + a * sin[d];
+        for (std::size_t i = 0; i < num_pairs; ++i) {
+          const float a = head[i], b = head[i + num_pairs];
+          head[i] = a * cos[i] - b * sin[i];
+          head[i + num_pairs] = b * cos[i] + a * sin[i];
         }
       }
     }
   });
 }
 
-void CpuBackend::silu_mul(const float* gate, const float* up, std::size_t count, float* out) {
+void CpuBackend::activate(Activation activation, const float* x, const float* up, std::size_t count,
+                          float* out) {
   for_pieces(pool_, count, [&](std::size_t begin, std::size_t end) {
-    kernels_.silu_mul(gate + begin, up + begin, out + begin, end - begin);
+    kernels_.activate(activation, x + begin, up == nullptr ? nullptr : up + begin, out + begin, end - begin);
   });
 }
 
-void CpuBackend::add(float* x, const float* y, std::size_t count) {
+void CpuBackend::add(float* x, const float* y, std::size_t count, float factor) {
   for_pieces(pool_, count, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) x[i] += y[i];
+    for (std::size_t i = begin; i < end; ++i) x[i] += factor * y[i];
   });
+}
+
+void CpuBackend::scale(float* x, float factor, std::size_t count) {
+  for_pieces(pool_, count, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) x[i] *= factor;
+  });
+}
+
+void CpuBackend::soft_cap(float* x, float cap, std::size_t count) {
+  for_pieces(pool_, count,
+             [&](std::size_t begin, std::size_t end) { kernels_.soft_cap(x + begin, cap, end - begin); });
 }
 
 }  // namespace kvasir::backend

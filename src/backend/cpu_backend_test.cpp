@@ -78,11 +78,38 @@ TEST(CpuBackend, RmsNormDividesByTheRootOfTheMeanSquare) {
   }
 }
 
-TEST(CpuBackend, RopeTurnsPairsByTheAngleOfTheirPosition) {
+TEST(CpuBackend, LayerNormHasMeanZeroAndVarianceOne) {
   Cpu cpu(2);
-  constexpr int kNumHeads = 3, kHeadDim = 6, kHalf = 3, kNumPositions = 50;
+  for (const int columns : {2, 15, 16, 50}) {
+    const int rows = 40;
+    std::vector<float> x = random_floats(rows * columns, 3);
+    for (float& value : x) value += 2;
+    const std::vector<float> weight = random_floats(columns, 4), bias = random_floats(columns, 5);
+    for (const bool has_bias : {false, true}) {
+      std::vector<float> out(x.size());
+      cpu->layer_norm(x.data(), rows, columns, weight.data(), has_bias ? bias.data() : nullptr, 1e-3f,
+                      out.data());
+      for (int row = 0; row < rows; ++row) {
+        double mean = 0, variance = 0;
+        for (int c = 0; c < columns; ++c) mean += 1.0 * x[row * columns + c] / columns;
+        for (int c = 0; c < columns; ++c) variance += std::pow(x[row * columns + c] - mean, 2) / columns;
+        for (int c = 0; c < columns; ++c) {
+          const int i = row * columns + c;
+          const double expected =
+              (x[i] - mean) / std::sqrt(variance + 1e-3) * weight[c] + (has_bias ? bias[c] : 0);
+          EXPECT_NEAR(out[i], expected, 1e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuBackend, RopeTurnsPairsByTheAngleOfTheirPositionAndKeepsTheRest) {
+  Cpu cpu(2);
+  constexpr int kNumHeads = 3, kHeadDim = 8, kPairs = 3, kNumPositions = 50;
   RopeTable table;
-  for (int i = 0; i < kNumPositions * kHalf; ++i) {
+  table.num_pairs = kPairs;
+  for (int i = 0; i < kNumPositions * kPairs; ++i) {
     table.cos.push_back(std::cos(0.37f * static_cast<float>(i)));
     table.sin.push_back(std::sin(0.37f * static_cast<float>(i)));
   }
@@ -92,11 +119,81 @@ TEST(CpuBackend, RopeTurnsPairsByTheAngleOfTheirPosition) {
   std::vector<float> y = x;
   cpu->rope(y.data(), kNumHeads, kHeadDim, positions, table);
   for (std::size_t row = 0; row < positions.size(); ++row) {
-    for (int i = 0; i < kNumHeads * kHalf; ++i) {
-      const std::size_t a = row * kNumHeads * kHeadDim + i / kHalf * kHeadDim + i % kHalf, b = a + kHalf;
-      const double angle = 0.37 * (positions[row] * kHalf + i % kHalf);
-      EXPECT_NEAR(y[a], x[a] * std::cos(angle) - x[b] * std::sin(angle), 1e-5);
-      EXPECT_NEAR(y[b], x[b] * std::cos(angle) + x[a] * std::sin(angle), 1e-5);
+    for (int head = 0; head < kNumHeads; ++head) {
+      const std::size_t first = (row * kNumHeads + head) * kHeadDim;
+      for (int i = 0; i < kPairs; ++i) {
+        const std::size_t a = first + i, b = a + kPairs;
+        const double angle = 0.37 * (positions[row] * kPairs + i);
+        EXPECT_NEAR(y[a], x[a] * std::cos(angle) - x[b] * std::sin(angle), 1e-5);
+        EXPECT_NEAR(y[b], x[b] * std::cos(angle) + x[a] * std::sin(angle), 1e-5);
+      }
+      for (int d = 2 * kPairs; d < kHeadDim; ++d) EXPECT_EQ(y[first + d], x[first + d]);
+    }
+  }
+}
+
+// Each row through its experts gives the bits that it gives alone, however many rows share them.
+TEST(CpuBackend, ExpertsGiveARowTheSameBitsWhateverIsBesideIt) {
+  Cpu cpu(3);
+  constexpr int kRows = 30, kExperts = 7, kChosen = 3, kColumns = 40, kOutputs = 24;
+  const std::vector<float> x = random_floats(kRows * kColumns, 20),
+                           w = random_floats(kExperts * kOutputs * kColumns, 21);
+  std::vector<float> scores = random_floats(kRows * kExperts, 22);
+  std::fill_n(scores.begin(), kExperts, 0.5f);  // of equals the first
+  for (const WeightDtype dtype : {WeightDtype::kF32, WeightDtype::kQ8_0}) {
+    const std::size_t bytes = matrix_bytes(dtype, kOutputs, kColumns);
+    std::vector<std::byte> memory(kExperts * bytes + 64);
+    void* begin = memory.data();
+    std::size_t room = memory.size();
+    auto* aligned = static_cast<std::byte*>(std::align(64, 1, begin, room));
+    std::vector<Matrix> matrices;
+    for (int e = 0; e < kExperts; ++e) {
+      matrices.push_back({aligned + e * bytes, dtype, kOutputs, kColumns});
+      convert_rows(w.data() + e * kOutputs * kColumns, WeightDtype::kF32, aligned + e * bytes, dtype,
+                   kOutputs, kColumns, 0, kOutputs);
+    }
+    for (const bool normalizes : {false, true}) {
+      const auto run = [&](int first, int rows) {
+        ExpertRouting routing;
+        cpu->route(scores.data() + first * kExperts, rows, kExperts, kChosen, normalizes, routing);
+        EXPECT_EQ(routing.first_copy.back(), rows * kChosen);
+        std::vector<float> copies(rows * kChosen * kColumns), y(rows * kChosen * kOutputs);
+        std::vector<float> out(rows * kOutputs);
+        cpu->copy_to_experts(x.data() + first * kColumns, kColumns, routing, copies.data());
+        std::vector<Projection> products;
+        for (int e = 0; e < kExperts; ++e) {
+          const int from = routing.first_copy[e];
+          products.push_back(
+              {&matrices[e], nullptr, y.data() + from * kOutputs, from, routing.first_copy[e + 1] - from});
+        }
+        cpu->linear(copies.data(), rows * kChosen, products);
+        cpu->add_experts(y.data(), kOutputs, routing, out.data());
+        return std::pair(out, routing);
+      };
+      const auto [together, routing] = run(0, kRows);
+      EXPECT_EQ(std::vector<int>(routing.experts.begin(), routing.experts.begin() + kChosen),
+                (std::vector<int>{0, 1, 2}));
+      for (int row = 0; row < kRows; ++row) {
+        const std::vector<float> alone = run(row, 1).first;
+        EXPECT_EQ(std::memcmp(alone.data(), together.data() + row * kOutputs, kOutputs * sizeof(float)), 0);
+        double all = 0, chosen = 0;
+        for (int e = 0; e < kExperts; ++e) all += std::exp(scores[row * kExperts + e]);
+        for (int r = 0; r < kChosen; ++r) {
+          chosen += std::exp(scores[row * kExperts + routing.experts[row * kChosen + r]]);
+        }
+        std::vector<double> expected(kOutputs);
+        for (int r = 0; r < kChosen; ++r) {
+          const int expert = routing.experts[row * kChosen + r];
+          const double weight = std::exp(scores[row * kExperts + expert]) / (normalizes ? chosen : all);
+          for (int o = 0; o < kOutputs; ++o) {
+            for (int c = 0; c < kColumns; ++c) {
+              expected[o] += weight * x[row * kColumns + c] * w[(expert * kOutputs + o) * kColumns + c];
+            }
+          }
+        }
+        const double tolerance = dtype == WeightDtype::kF32 ? 1e-5 : 0.15;
+        for (int o = 0; o < kOutputs; ++o) EXPECT_NEAR(together[row * kOutputs + o], expected[o], tolerance);
+      }
     }
   }
 }
@@ -265,7 +362,8 @@ TEST(CpuBackend, AttentionReadsWhatWasStored) {
       std::vector<float> out(q.size());
       AttentionPlan plan;
       plan.build(runs, *kv, shape.num_heads, num_threads);
-      cpu->attention(q.data(), plan, layer, *kv, out.data());
+      const AttentionOptions options = {.scale = 1 / std::sqrt(static_cast<float>(head_dim))};
+      cpu->attention(q.data(), plan, layer, *kv, options, out.data());
 
       for (std::size_t s = 0; s < sequences.size(); ++s) {
         for (int row = 0; row < sequences[s].count; ++row) {
@@ -291,15 +389,20 @@ TEST(CpuBackend, AttentionReadsWhatWasStored) {
   }
 }
 
-TEST(CpuBackend, AddAndSiluMulCoverAllElements) {
+TEST(CpuBackend, FunctionsOfEachElementCoverAll) {
   Cpu cpu(3);
   constexpr std::size_t kCount = 50001;
   const std::vector<float> a = random_floats(kCount, 10), b = random_floats(kCount, 11);
   std::vector<float> sum = a, product(kCount);
   cpu->add(sum.data(), b.data(), kCount);
-  cpu->silu_mul(a.data(), b.data(), kCount, product.data());
+  cpu->activate(Activation::kSilu, a.data(), b.data(), kCount, product.data());
+  std::vector<float> scaled = a, capped = a;
+  cpu->scale(scaled.data(), 3.0f, kCount);
+  cpu->soft_cap(capped.data(), 0.5f, kCount);
   for (std::size_t i = 0; i < kCount; ++i) {
     ASSERT_EQ(sum[i], a[i] + b[i]);
+    ASSERT_EQ(scaled[i], 3 * a[i]);
+    ASSERT_NEAR(capped[i], 0.5 * std::tanh(2 * a[i]), 1e-6);
     ASSERT_NEAR(product[i], a[i] / (1 + std::exp(-a[i])) * b[i], 1e-6);
   }
 }

@@ -30,7 +30,7 @@ kernels::WeightType kernel_type(WeightDtype dtype) {
 
 }  // namespace
 
-void CpuBackend::linear(const float* x, int rows, std::initializer_list<Projection> projections) {
+void CpuBackend::linear(const float* x, int rows, std::span<const Projection> projections) {
   for (auto first = projections.begin(); first != projections.end();) {
     const auto is_other = [&](const Projection& p) { return p.w->dtype != first->w->dtype; };
     const auto end = std::find_if(first, projections.end(), is_other);
@@ -43,21 +43,25 @@ void CpuBackend::linear(const float* x, int rows, std::initializer_list<Projecti
 void CpuBackend::multiply(const float* x, int rows, std::span<const Projection> projections) {
   const WeightDtype dtype = projections[0].w->dtype;
   const int k = projections[0].w->columns;
-  const int grain = is_quantized(dtype) ? kQuantizedColumnGrain
-                    : rows < kManyRows  ? kColumnGrain
-                                        : kBlockedColumnGrain;
+  const auto rows_of = [&](const Projection& p) { return p.num_rows < 0 ? rows : p.num_rows; };
+  const auto grain_of = [&](const Projection& p) {
+    if (is_quantized(dtype)) return kQuantizedColumnGrain;
+    return rows_of(p) < kManyRows ? kColumnGrain : kBlockedColumnGrain;
+  };
   if (is_quantized(dtype)) quantize(x, rows, k, dtype);
   int num_grains = 0;
   for (const Projection& p : projections) {
-    KVASIR_CHECK(p.w->columns == k);
+    KVASIR_CHECK(p.w->columns == k && p.first_row >= 0 && p.first_row + rows_of(p) <= rows);
+    const int grain = grain_of(p);
     num_grains += (p.w->rows + grain - 1) / grain;
   }
   pool_.parallel_for(num_grains, 1, [&](int begin, int end, int worker) {
     int grains_before = 0;
     for (const Projection& p : projections) {
+      const int grain = grain_of(p);
       const int from = std::max(begin - grains_before, 0) * grain;
       const int to = std::min((end - grains_before) * grain, p.w->rows);
-      if (from < to) multiply_columns(x, rows, p, from, to, worker);
+      if (from < to) multiply_columns(x, p, rows_of(p), from, to, worker);
       grains_before += (p.w->rows + grain - 1) / grain;
     }
   });
@@ -74,20 +78,21 @@ void CpuBackend::quantize(const float* x, int rows, int k, WeightDtype w_dtype) 
 }
 
 // The columns [from, to) of one product; from is a multiple of a grain.
-void CpuBackend::multiply_columns(const float* x, int rows, const Projection& p, int from, int to,
+void CpuBackend::multiply_columns(const float* x, const Projection& p, int num_rows, int from, int to,
                                   int worker) {
   const Matrix& w = *p.w;
-  const std::size_t m = rows, n = to - from, k = w.columns, y_stride = w.rows;
+  const std::size_t first = p.first_row, m = num_rows, n = to - from, k = w.columns, y_stride = w.rows;
   const auto* data = static_cast<const std::byte*>(w.data);
   const float* bias = p.bias == nullptr ? nullptr : p.bias + from;
   if (is_quantized(w.dtype)) {
     const kernels::QuantType type = quant_type(w.dtype);
-    kernels_.quant.gemm({quantized_x_.data(), data + from / kRowsPerPanel * kernels::panel_bytes(type, k),
-                         type, bias, p.y + from, y_stride, m, n, k, gemm_scratch_[worker]});
+    const std::byte* rows = quantized_x_.data() + first * kernels::quantized_row_bytes(type, k);
+    kernels_.quant.gemm({rows, data + from / kRowsPerPanel * kernels::panel_bytes(type, k), type, bias,
+                         p.y + from, y_stride, m, n, k, gemm_scratch_[worker]});
     return;
   }
-  kernels_.gemm({x, k, data + from * k * element_bytes(w.dtype), kernel_type(w.dtype), bias, p.y + from,
-                 y_stride, m, n, k, gemm_scratch_[worker]});
+  kernels_.gemm({x + first * k, k, data + from * k * element_bytes(w.dtype), kernel_type(w.dtype), bias,
+                 p.y + from, y_stride, m, n, k, gemm_scratch_[worker]});
 }
 
 }  // namespace kvasir::backend

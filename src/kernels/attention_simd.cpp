@@ -124,11 +124,22 @@ HWY_INLINE int visible_keys(const AttentionRow& row, int first_key, int num_tile
 }
 
 // Scores of one row become weights relative to its largest score so far. Returns the factor for what was
-// relative to the largest before.
-HWY_INLINE float softmax(AttentionRow& row, int first_key, int num_tiles, float* scores) {
+// relative to the largest before. cap: the soft cap times log2(e), or 0.
+HWY_INLINE float softmax(AttentionRow& row, int first_key, int num_tiles, float cap, float* scores) {
+  const int visible = visible_keys(row, first_key, num_tiles), hidden = row.first_key - first_key;
+  if (visible <= 0 || hidden >= visible) {
+    for (int j = 0; j < num_tiles * kTileTokens; ++j) scores[j] = 0;
+    return 1;
+  }
+  if (cap != 0) {
+    for (int j = 0; j < num_tiles * kTileTokens; j += kWidth) {
+      const Vector capped = hn::Mul(hn::Set(kTag, cap), tanh_of(kTag, hn::Load(kTag, scores + j)));
+      hn::Store(capped, kTag, scores + j);
+    }
+  }
   // Keys after the query may be anything.
-  const int visible = visible_keys(row, first_key, num_tiles);
-  for (int j = visible < 0 ? 0 : visible; j < num_tiles * kTileTokens; ++j) scores[j] = -__builtin_inff();
+  for (int j = visible; j < num_tiles * kTileTokens; ++j) scores[j] = -__builtin_inff();
+  for (int j = 0; j < hidden; ++j) scores[j] = -__builtin_inff();
   Vector max = hn::Set(kTag, row.max);
   for (int j = 0; j < num_tiles * kTileTokens; j += kWidth) max = hn::Max(max, hn::Load(kTag, scores + j));
   max = hn::MaxOfLanes(kTag, max);
@@ -321,6 +332,7 @@ struct Rows {
   int num_rows;
   int tile_rows;
   int head_dim;
+  float cap;      // of softmax()
   float* q;       // scaled: (tiles, head_dim, rows of the tile)
   float* scores;  // (num_rows, 64), then the weights
   float* rescale;
@@ -330,7 +342,9 @@ struct Rows {
     for (int first = 0; first < num_rows; first += tile_rows) {
       const int count = num_rows - first < tile_rows ? num_rows - first : tile_rows;
       bool sees_any = false;
-      for (int row = first; row < first + count; ++row) sees_any |= rows[row].num_keys > first_key;
+      for (int row = first; row < first + count; ++row) {
+        sees_any |= rows[row].num_keys > first_key && rows[row].first_key < first_key + kSpanTokens;
+      }
       if (sees_any) task(first, count);
     }
   }
@@ -343,7 +357,7 @@ void take_span_scores(const Rows& all, const Span<typename Kv::Element>& span) {
     kTileFunctions<Kv>[count - 1].score(all.q + first * all.head_dim, span, all.head_dim, scores);
     for (int row = 0; row < count; ++row) {
       all.rescale[first + row] =
-          softmax(all.rows[first + row], span.first_key, span.num_tiles, scores + row * kSpanTokens);
+          softmax(all.rows[first + row], span.first_key, span.num_tiles, all.cap, scores + row * kSpanTokens);
     }
   });
 }
@@ -356,8 +370,8 @@ void take_span_values(const Rows& all, const Span<typename Kv::Element>& span) {
   });
 }
 
-void begin_rows(const AttentionArgs& args, const Rows& all) {
-  const float scale = args.scale * kLog2E;
+void scale_queries(const AttentionArgs& args, const Rows& all) {
+  const float scale = args.soft_cap == 0 ? args.scale * kLog2E : args.scale / args.soft_cap;
   for (int first = 0; first < all.num_rows; first += all.tile_rows) {
     const int count = all.num_rows - first < all.tile_rows ? all.num_rows - first : all.tile_rows;
     for (int row = 0; row < count; ++row) {
@@ -365,12 +379,6 @@ void begin_rows(const AttentionArgs& args, const Rows& all) {
       float* to = all.q + first * all.head_dim + row;
       for (int d = 0; d < all.head_dim; ++d) to[d * count] = from[d] * scale;
     }
-  }
-  if (args.first_key > 0) return;
-  for (int row = 0; row < all.num_rows; ++row) {
-    all.rows[row].max = -__builtin_inff();
-    all.rows[row].sum = 0;
-    for (int d = 0; d < all.head_dim; ++d) all.rows[row].out[d] = 0;
   }
 }
 
@@ -385,11 +393,12 @@ void attend(const AttentionArgs& args) {
   const int num_tiles = (args.num_rows + kMaxTileRows - 1) / kMaxTileRows;
   all.tile_rows = (args.num_rows + num_tiles - 1) / num_tiles;
   all.head_dim = args.head_dim;
+  all.cap = args.soft_cap * kLog2E;
   all.scores = args.scratch;
   all.q = all.scores + kMaxAttentionRows * kSpanTokens;
   all.rescale = rescale;
   float* wide_memory = all.q + kMaxAttentionRows * static_cast<std::size_t>(args.head_dim);
-  begin_rows(args, all);
+  scale_queries(args, all);
 
   int last_key = 0;
   for (int row = 0; row < args.num_rows; ++row) {

@@ -23,6 +23,18 @@ constexpr float kLn2Low = -2.12194440e-4f;
 constexpr float kExpPolynomial[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
                                     1.0f / 6,    0.5f,       1.0f,       1.0f};
 
+// gelu(x) = x P(X <= x) for a normal X, where P(X <= -|x|) = erfc(|x| / sqrt(2)) / 2 = exp(-x^2 / 2) t p(t) /
+// 2 with t = 1 / (1 + kErfcSlope |x| / sqrt(2)). p is the polynomial of degree 7 by Horner whose relative
+// error is smallest for |x| / sqrt(2) <= 9.5 (3e-7; beyond, exp is 0). The approximation by tanh is x / (1 +
+// exp(-x (kGeluTanhLinear + kGeluTanhCubic x^2))).
+constexpr float kErfcSlope = 0.45f;
+constexpr float kErfcPolynomial[] = {0.06631981581449509f, -0.2378900945186615f, 0.20455552637577057f,
+                                     0.04440932720899582f, 0.18637962639331818f, 0.2287907600402832f,
+                                     0.2535185217857361f,  0.25391680002212524f};
+constexpr float kHalfSqrt2 = 0.70710678f;
+constexpr float kGeluTanhLinear = 1.5957691216f;  // 2 sqrt(2 / pi)
+constexpr float kGeluTanhCubic = 0.07135481283f;  // 0.044715 of it
+
 constexpr float kExp2Min = -100.0f;
 constexpr float kExp2Polynomial[] = {
     0x1.41fbbcp-13f, 0x1.5f3e54p-10f, 0x1.3b2d4cp-7f, 0x1.c6aee8p-5f, 0x1.ebfbdcp-3f, 0x1.62e430p-1f, 1.0f};

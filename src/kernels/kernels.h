@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "base/status.h"
+#include "kernels/activation.h"
 #include "kernels/quant.h"
 #include "kernels/scratch.h"
 
@@ -45,20 +46,24 @@ constexpr std::size_t attention_scratch_floats(int head_dim) {
 // One query, and its softmax so far.
 struct AttentionRow {
   const float* q;  // (head_dim)
-  float* out;      // (head_dim); relative to max and not divided by the sum before the last key
-  int num_keys;    // it sees the keys [0, num_keys)
-  float max, sum;
+  float* out;     // (head_dim), zero at first; relative to max and not divided by the sum before the last key
+  int first_key;  // it sees the keys [first_key, num_keys), at least one
+  int num_keys;
+  float max = -__builtin_inff();
+  float sum = 0;
 };
 
 // Attention of rows over a range of the keys of one KV head, with an online softmax: per span of 64 keys a
 // row's largest score so far becomes what all weights are relative to. A (row, span) pair is treated the same
 // whatever shares the call, and calls for consecutive ranges give the bits of one call for all keys: so rows
-// of several sequences may share the calls for the blocks that they have in common.
+// of several sequences may share the calls for the blocks that they have in common. A row takes no part in
+// spans in which it sees nothing; in the span of its first key, the keys before that have a weight of zero.
+// The values of keys before a row's first must be finite.
 struct AttentionArgs {
   AttentionRow* rows;
   int num_rows;  // 1 to kMaxAttentionRows
   // The range. first_key is a multiple of kSpanTokens, and end_key is one or at least every row's num_keys.
-  // At first_key 0 rows begin; those whose num_keys are in the range are complete afterwards.
+  // Rows whose num_keys are in the range are complete afterwards.
   int first_key, end_key;
   const std::byte* const* blocks;  // of the sequence, in order
   int tiles_per_block;
@@ -68,6 +73,7 @@ struct AttentionArgs {
   KvType kv_type;
   int head_dim;
   float scale;     // multiplies q k
+  float soft_cap;  // scores become soft_cap * tanh(score / soft_cap); 0: they stay
   float* scratch;  // attention_scratch_floats(head_dim), 64-byte aligned
 };
 
@@ -75,10 +81,15 @@ struct KernelTable {
   const char* isa;  // one of known_isas() (simd.h)
   void (*gemm)(const GemmArgs& args);
   void (*attention)(const AttentionArgs& args);
-  // out = gate / (1 + exp(-gate)) * up, `count` floats; out may be gate or up.
-  void (*silu_mul)(const float* gate, const float* up, float* out, std::size_t count);
+  // out = activation(x) * up, `count` floats; without up (null) activation(x). out may be x or up.
+  void (*activate)(Activation activation, const float* x, const float* up, float* out, std::size_t count);
+  // x = cap * tanh(x / cap), `count` floats.
+  void (*soft_cap)(float* x, float cap, std::size_t count);
   QuantKernels quant = {};  // products with weights of 8 and 4 bits
 };
+
+// exp(x) as every table computes it.
+float exponential(float x);
 
 // The reference: plain loops, on every machine.
 const KernelTable& scalar_kernels();

@@ -9,8 +9,10 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <numbers>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels/cpu_features.h"
@@ -237,6 +239,14 @@ struct AttentionCase {
     for (int row = 0; row < num_rows; ++row) {
       positions.push_back(row == 0 ? last_position : std::max(0, last_position - random.below(20)));
     }
+    first_keys.assign(num_rows, 0);
+  }
+
+  // Lets each row see its last `window` keys.
+  void set_window(int window) {
+    for (std::size_t row = 0; row < positions.size(); ++row) {
+      first_keys[row] = std::max(0, positions[row] + 1 - window);
+    }
   }
 
   // Stores a value rounded to the KV type, and returns what was stored.
@@ -252,10 +262,11 @@ struct AttentionCase {
 
   // Rows [first, first + count), in calls for the ranges of keys that end at `ends` and at last with all.
   std::vector<float> run(const KernelTable& table, int first, int count, std::vector<int> ends = {}) {
-    std::vector<float> out(count * head_dim, 7.0f);
+    std::vector<float> out(count * head_dim);
     std::vector<AttentionRow> rows(count);
     for (int row = 0; row < count; ++row) {
-      rows[row] = {&q[(first + row) * head_dim], &out[row * head_dim], positions[first + row] + 1, 7, 7};
+      rows[row] = {&q[(first + row) * head_dim], &out[row * head_dim], first_keys[first + row],
+                   positions[first + row] + 1};
     }
     std::vector<float> memory(attention_scratch_floats(head_dim) + 16);
     AttentionArgs call = args;
@@ -278,25 +289,28 @@ struct AttentionCase {
   AttentionArgs args{};
   std::vector<std::vector<float>> blocks;
   std::vector<const std::byte*> pointers;
-  std::vector<float> q, k, v;  // k, v: (num_tokens, head_dim)
-  std::vector<int> positions;
+  std::vector<float> q, k, v;              // k, v: (num_tokens, head_dim)
+  std::vector<int> positions, first_keys;  // of each row
 };
 
-TEST(Attention, TheReferenceIsSoftmaxOfTheKeysUpToItself) {
+TEST(Attention, TheReferenceIsSoftmaxOfTheKeysThatARowSees) {
   Random random(5);
-  for (const KvType type : {KvType::kF32, KvType::kF16}) {
+  for (const auto& [type, window, soft_cap] :
+       {std::tuple(KvType::kF32, 1000, 0.0f), {KvType::kF16, 1000, 0.0f}, {KvType::kF32, 50, 3.0f}}) {
     AttentionCase attention(4, 100, 24, 2, type, random);
+    attention.set_window(window);
+    attention.args.soft_cap = soft_cap;
     const std::vector<float> out = attention.run(scalar_kernels(), 0, 4);
     for (int row = 0; row < 4; ++row) {
       const int num_keys = attention.positions[row] + 1;
       std::vector<double> p(num_keys);
-      double max = -kInfinity, sum = 0;
-      for (int j = 0; j < num_keys; ++j) {
-        for (int d = 0; d < 24; ++d) p[j] += 1.0 * attention.q[row * 24 + d] * attention.k[j * 24 + d];
-        p[j] *= attention.args.scale;
-        max = std::max(max, p[j]);
+      double sum = 0;
+      for (int j = attention.first_keys[row]; j < num_keys; ++j) {
+        double score = 0;
+        for (int d = 0; d < 24; ++d) score += 1.0 * attention.q[row * 24 + d] * attention.k[j * 24 + d];
+        score *= attention.args.scale;
+        sum += p[j] = std::exp(soft_cap == 0 ? score : soft_cap * std::tanh(score / soft_cap));
       }
-      for (double& value : p) sum += value = std::exp(value - max);
       for (int d = 0; d < 24; ++d) {
         double expected = 0, magnitude = 0;
         for (int j = 0; j < num_keys; ++j) {
@@ -313,11 +327,13 @@ TEST(Attention, TheReferenceIsSoftmaxOfTheKeysUpToItself) {
 
 TEST(Attention, EachInstructionSetComputesTheBitsOfTheReferenceHoweverRowsAndKeysAreCut) {
   Random random(6);
-  const int head_dims[] = {2, 6, 12, 16, 22, 36, 64, 80, 128};
+  const int head_dims[] = {2, 6, 12, 16, 22, 36, 64, 80, 96, 128, 256};
   for (int round = 0; round < 400; ++round) {
     const int num_rows = 1 + random.below(round % 4 == 0 ? kMaxAttentionRows : 10);
     AttentionCase attention(num_rows, random.below(300), head_dims[random.below(std::size(head_dims))],
                             1 + random.below(3), random.below(2) == 0 ? KvType::kF32 : KvType::kF16, random);
+    if (random.below(2) == 0) attention.set_window(1 + random.below(200));
+    if (random.below(3) == 0) attention.args.soft_cap = 5.0f;
     const std::vector<float> expected = attention.run(scalar_kernels(), 0, num_rows);
     for (const float value : expected) ASSERT_TRUE(std::isfinite(value));
     std::vector<int> ends;
@@ -339,33 +355,67 @@ TEST(Attention, EachInstructionSetComputesTheBitsOfTheReferenceHoweverRowsAndKey
   }
 }
 
-// ---- silu
+// ---- functions of each element
 
-TEST(SiluMul, EachInstructionSetComputesTheBitsOfTheReference) {
+double exact_activation(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kGelu:
+      return x * std::erfc(-x / std::sqrt(2.0)) / 2;
+    case Activation::kGeluTanh:
+      return x / (1 + std::exp(-std::sqrt(8 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+  }
+  return 0;
+}
+
+TEST(Activate, EachInstructionSetComputesTheBitsOfTheReference) {
   Random random(7);
   std::vector<float> gate = {0.0f,  -0.0f,  1e-45f,  -1e-45f,  87.0f,     -87.0f, 88.8f, -88.8f,
                              104.f, -104.f, 3.4e38f, -3.4e38f, kInfinity, 0.5f,   -0.5f, -20.0f};
   while (gate.size() < 10007) gate.push_back(20 * random.wide());
   std::vector<float> up(gate.size());
   for (float& value : up) value = random.wide();
-  std::vector<float> expected(gate.size());
-  scalar_kernels().silu_mul(gate.data(), up.data(), expected.data(), gate.size());
-  for (std::size_t i = 0; i < gate.size(); ++i) {
-    const double exact = gate[i] / (1.0 + std::exp(-1.0 * gate[i])) * up[i];
-    if (!std::isfinite(exact)) continue;
-    // Where exp(-gate) exceeds exp(88), the result is 0.
-    EXPECT_NEAR(expected[i], exact, 1e-6 * std::abs(exact) + 1e-30) << gate[i];
-  }
-  for (const KernelTable* table : simd_kernels()) {
-    for (const std::size_t begin : {0, 1, 5}) {
-      std::vector<float> out(gate.size() - begin);
-      table->silu_mul(gate.data() + begin, up.data() + begin, out.data(), out.size());
-      EXPECT_EQ(std::memcmp(out.data(), expected.data() + begin, out.size() * sizeof(float)), 0)
-          << table->isa;
-      std::vector<float> in_place(gate.begin() + static_cast<std::ptrdiff_t>(begin), gate.end());
-      table->silu_mul(in_place.data(), up.data() + begin, in_place.data(), in_place.size());
-      EXPECT_TRUE(same_bits(in_place, out)) << table->isa;
+  for (const Activation activation : {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh}) {
+    std::vector<float> expected(gate.size());
+    scalar_kernels().activate(activation, gate.data(), up.data(), expected.data(), gate.size());
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+      const double exact = exact_activation(activation, gate[i]) * up[i];
+      if (!std::isfinite(exact)) continue;
+      // Where the exponential is beyond exp(88), or gelu's factor below exp(-87), the result is 0. That
+      // factor is exp of x^2 / 2, which has been rounded: it is that much coarser far out.
+      const double relative = activation == Activation::kSilu ? 1e-6 : 1e-6 + 2e-7 * gate[i] * gate[i];
+      EXPECT_NEAR(expected[i], exact, relative * std::abs(exact) + 1e-30) << gate[i];
     }
+    for (const KernelTable* table : simd_kernels()) {
+      for (const std::size_t begin : {0, 1, 5}) {
+        std::vector<float> out(gate.size() - begin);
+        table->activate(activation, gate.data() + begin, up.data() + begin, out.data(), out.size());
+        EXPECT_EQ(std::memcmp(out.data(), expected.data() + begin, out.size() * sizeof(float)), 0)
+            << table->isa;
+        std::vector<float> in_place(gate.begin() + static_cast<std::ptrdiff_t>(begin), gate.end());
+        table->activate(activation, in_place.data(), up.data() + begin, in_place.data(), in_place.size());
+        EXPECT_TRUE(same_bits(in_place, out)) << table->isa;
+      }
+      std::vector<float> alone(gate.size()), reference(gate.size());
+      scalar_kernels().activate(activation, gate.data(), nullptr, reference.data(), gate.size());
+      table->activate(activation, gate.data(), nullptr, alone.data(), gate.size());
+      EXPECT_TRUE(same_bits(alone, reference)) << table->isa;
+    }
+  }
+}
+
+TEST(SoftCap, EachInstructionSetComputesTheBitsOfTheReference) {
+  Random random(8);
+  std::vector<float> x = {0.0f, -0.0f, 1e-30f, 3e4f, -3e4f, kInfinity, -kInfinity};
+  while (x.size() < 1003) x.push_back(40 * random.wide());
+  std::vector<float> expected = x;
+  scalar_kernels().soft_cap(expected.data(), 30.0f, x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(expected[i], 30 * std::tanh(x[i] / 30.0), 1e-5);
+  for (const KernelTable* table : simd_kernels()) {
+    std::vector<float> out = x;
+    table->soft_cap(out.data(), 30.0f, out.size());
+    EXPECT_TRUE(same_bits(out, expected)) << table->isa;
   }
 }
 

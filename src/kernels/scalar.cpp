@@ -53,15 +53,8 @@ void gemm(const GemmArgs& args) {
   }
 }
 
-float exponential(float x) {
-  if (x < kExpMin) return 0;
-  if (x > kExpMax) return std::numeric_limits<float>::infinity();
-  const float t = std::fma(x, kLog2E, kExpRound);
-  const float n = t - kExpRound;
-  const float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));
-  float p = kExpPolynomial[0];
-  for (std::size_t i = 1; i < std::size(kExpPolynomial); ++i) p = std::fma(p, r, kExpPolynomial[i]);
-  return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(t) + 127u) << 23);
+float tanh_of(float x) {
+  return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
 }
 
 float kv_value(const AttentionArgs& args, const std::byte* tile, int i) {
@@ -81,7 +74,8 @@ float exp2_of(float x) {
 
 // Takes the row's keys [first, first + num_keys) of one span.
 void attend_span(const AttentionArgs& args, int first, int num_keys, AttentionRow& row) {
-  const float scale = args.scale * kLog2E;
+  const float scale = args.soft_cap == 0 ? args.scale * kLog2E : args.scale / args.soft_cap;
+  const int num_hidden = std::max(0, row.first_key - first);  // keys of the span before the row's first
   const auto tile_of = [&](int j, std::size_t head_offset) {
     const int tile = (first + j) / kTileTokens;
     return args.blocks[tile / args.tiles_per_block] +
@@ -89,16 +83,17 @@ void attend_span(const AttentionArgs& args, int first, int num_keys, AttentionRo
   };
   float scores[kSpanTokens] = {};
   float max = row.max;
-  for (int j = 0; j < num_keys; ++j) {
+  for (int j = num_hidden; j < num_keys; ++j) {
     const std::byte* k = tile_of(j, args.k_offset);
     for (int d = 0; d < args.head_dim; ++d) {
       scores[j] = std::fma(row.q[d] * scale, kv_value(args, k, d * kTileTokens + j % kTileTokens), scores[j]);
     }
+    if (args.soft_cap != 0) scores[j] = args.soft_cap * kLog2E * tanh_of(scores[j]);
     max = std::max(max, scores[j]);
   }
   float weights[kSpanTokens] = {};
   float lanes[kLanes] = {};
-  for (int j = 0; j < num_keys; ++j) {
+  for (int j = num_hidden; j < num_keys; ++j) {
     weights[j] = exp2_of(scores[j] - max);
     lanes[j % kLanes] += weights[j];
   }
@@ -115,13 +110,9 @@ void attend_span(const AttentionArgs& args, int first, int num_keys, AttentionRo
 }
 
 void attend(const AttentionArgs& args, AttentionRow& row) {
-  if (args.first_key == 0) {
-    row.max = -std::numeric_limits<float>::infinity();
-    row.sum = 0;
-    std::fill_n(row.out, args.head_dim, 0.0f);
-  }
   const int end_key = std::min(args.end_key, row.num_keys);
   for (int first = args.first_key; first < end_key; first += kSpanTokens) {
+    if (row.first_key >= first + kSpanTokens) continue;
     // Keys after the query have no part in it: what lies there may be NaN.
     attend_span(args, first, std::min(kSpanTokens, end_key - first), row);
   }
@@ -134,14 +125,52 @@ void attention(const AttentionArgs& args) {
   for (int i = 0; i < args.num_rows; ++i) attend(args, args.rows[i]);
 }
 
-void silu_mul(const float* gate, const float* up, float* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
+float gelu(float x) {
+  const float t = 1.0f / std::fma(kErfcSlope, std::abs(x) * kHalfSqrt2, 1.0f);
+  float p = kErfcPolynomial[0];
+  for (std::size_t i = 1; i < std::size(kErfcPolynomial); ++i) p = std::fma(p, t, kErfcPolynomial[i]);
+  const float below = exponential(x * x * -0.5f) * (t * p * 0.5f);
+  return x * (x < 0 ? below : 1.0f - below);
+}
+
+float activation_of(Activation activation, float x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return x / (1.0f + exponential(-x));
+    case Activation::kGelu:
+      return gelu(x);
+    case Activation::kGeluTanh:
+      return x / (1.0f + exponential(-(x * std::fma(x * x, kGeluTanhCubic, kGeluTanhLinear))));
+  }
+  return 0;
+}
+
+void activate(Activation activation, const float* x, const float* up, float* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const float value = activation_of(activation, x[i]);
+    out[i] = up == nullptr ? value : value * up[i];
+  }
+}
+
+void soft_cap(float* x, float cap, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) x[i] = cap * tanh_of(x[i] / cap);
 }
 
 }  // namespace
 
+float exponential(float x) {
+  if (x < kExpMin) return 0;
+  if (x > kExpMax) return std::numeric_limits<float>::infinity();
+  const float t = std::fma(x, kLog2E, kExpRound);
+  const float n = t - kExpRound;
+  const float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));
+  float p = kExpPolynomial[0];
+  for (std::size_t i = 1; i < std::size(kExpPolynomial); ++i) p = std::fma(p, r, kExpPolynomial[i]);
+  return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(t) + 127u) << 23);
+}
+
 const KernelTable& scalar_kernels() {
-  static const KernelTable table = {"scalar", gemm, attention, silu_mul, scalar_quant_kernels()};
+  static const KernelTable table = {"scalar", gemm, attention, activate, soft_cap, scalar_quant_kernels()};
   return table;
 }
 

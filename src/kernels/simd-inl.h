@@ -94,6 +94,12 @@ HWY_INLINE V exponential(D d, V x) {
   return hn::IfThenElse(overflows, hn::Set(d, __builtin_inff()), within);
 }
 
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V tanh_of(D d, V x) {
+  const V one = hn::Set(d, 1.0f);
+  return hn::Sub(one, hn::Div(hn::Set(d, 2.0f), hn::Add(exponential(d, hn::Add(x, x)), one)));
+}
+
 }  // namespace
 }  // namespace kvasir::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -320,24 +320,72 @@ void gemm(const GemmArgs& args) {
   }
 }
 
-// ---- silu
+// ---- functions of each element
 
-template <class D>
-HWY_INLINE void silu_mul_at(D d, const float* gate, const float* up, float* out) {
-  const auto g = hn::LoadU(d, gate);
-  const auto one = hn::Set(d, 1.0f);
-  const auto sigmoid_inverse = hn::Add(one, exponential(d, hn::Neg(g)));
-  hn::StoreU(hn::Mul(hn::Div(g, sigmoid_inverse), hn::LoadU(d, up)), d, out);
+// Calls at(d, i) for elements i on, as many as d has lanes.
+template <class Function>
+HWY_INLINE void for_each_vector(std::size_t count, const Function& at) {
+  std::size_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) at(kTag, i);
+  for (; i < count; ++i) at(hn::CappedTag<float, 1>(), i);
 }
 
-void silu_mul(const float* gate, const float* up, float* out, std::size_t count) {
-  std::size_t i = 0;
-  for (; i + kWidth <= count; i += kWidth) silu_mul_at(kTag, gate + i, up + i, out + i);
-  for (; i < count; ++i) silu_mul_at(hn::CappedTag<float, 1>(), gate + i, up + i, out + i);
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V silu(D d, V x) {
+  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), exponential(d, hn::Neg(x))));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V gelu_tanh(D d, V x) {
+  const V slope = hn::MulAdd(hn::Mul(x, x), hn::Set(d, kGeluTanhCubic), hn::Set(d, kGeluTanhLinear));
+  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), exponential(d, hn::Neg(hn::Mul(x, slope)))));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V gelu(D d, V x) {
+  const V one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
+  const V z = hn::Mul(hn::Abs(x), hn::Set(d, kHalfSqrt2));
+  const V t = hn::Div(one, hn::MulAdd(hn::Set(d, kErfcSlope), z, one));
+  V p = hn::Set(d, kErfcPolynomial[0]);
+  for (std::size_t i = 1; i < sizeof(kErfcPolynomial) / sizeof(float); ++i) {
+    p = hn::MulAdd(p, t, hn::Set(d, kErfcPolynomial[i]));
+  }
+  const V power = exponential(d, hn::Mul(hn::Mul(x, x), hn::Set(d, -0.5f)));
+  const V below = hn::Mul(power, hn::Mul(hn::Mul(t, p), half));
+  const auto is_negative = hn::Lt(x, hn::Zero(d));
+  return hn::Mul(x, hn::IfThenElse(is_negative, below, hn::Sub(one, below)));
+}
+
+template <class Function>
+HWY_INLINE void activate_with(const Function& function, const float* x, const float* up, float* out,
+                              std::size_t count) {
+  for_each_vector(count, [&](auto d, std::size_t i) HWY_ATTR {
+    auto value = function(d, hn::LoadU(d, x + i));
+    if (up != nullptr) value = hn::Mul(value, hn::LoadU(d, up + i));
+    hn::StoreU(value, d, out + i);
+  });
+}
+
+void activate(Activation activation, const float* x, const float* up, float* out, std::size_t count) {
+  switch (activation) {
+    case Activation::kSilu:
+      return activate_with([](auto d, auto v) HWY_ATTR { return silu(d, v); }, x, up, out, count);
+    case Activation::kGelu:
+      return activate_with([](auto d, auto v) HWY_ATTR { return gelu(d, v); }, x, up, out, count);
+    case Activation::kGeluTanh:
+      return activate_with([](auto d, auto v) HWY_ATTR { return gelu_tanh(d, v); }, x, up, out, count);
+  }
+}
+
+void soft_cap(float* x, float cap, std::size_t count) {
+  for_each_vector(count, [&](auto d, std::size_t i) HWY_ATTR {
+    const auto to = hn::Set(d, cap);
+    hn::StoreU(hn::Mul(to, tanh_of(d, hn::Div(hn::LoadU(d, x + i), to))), d, x + i);
+  });
 }
 
 constexpr const char* kIsa = HWY_TARGET == HWY_AVX3 ? "avx512" : HWY_TARGET == HWY_AVX2 ? "avx2" : "neon";
-constexpr KernelTable kTable = {kIsa, gemm, attention, silu_mul};
+constexpr KernelTable kTable = {kIsa, gemm, attention, activate, soft_cap};
 
 }  // namespace
 const KernelTable* table() {

@@ -108,10 +108,10 @@ TEST(GgufModel, BlocksAreNotRoundedAgain) {
   for (int i = 0; i < config->num_layers; ++i) {
     const Layer& layer = weights->layers[i];
     const std::string prefix = fmt::format("model.layers.{}.", i);
-    compare(prefix + "self_attn.q_proj.weight", layer.wq);
-    compare(prefix + "self_attn.k_proj.weight", layer.wk);
-    compare(prefix + "mlp.up_proj.weight", layer.up);
-    compare(prefix + "mlp.down_proj.weight", layer.down);
+    compare(prefix + "self_attn.q_proj.weight", layer.q.w);
+    compare(prefix + "self_attn.k_proj.weight", layer.k.w);
+    compare(prefix + "mlp.up_proj.weight", layer.mlp.up.w);
+    compare(prefix + "mlp.down_proj.weight", layer.mlp.down.w);
   }
   // The embedding; q: Q4_0 and Q8_0; k: F32, F16, BF16 and Q4_0; up: Q4_0; down: Q4_K, Q5_K and Q6_K.
   EXPECT_EQ(num_exact, 1 + 2 + 4 + 5 + 3);

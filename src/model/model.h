@@ -1,6 +1,6 @@
 #pragma once
 
-// A decoder of the Llama family: checked weights and one straight-line forward pass over a batch of sequence
+// A decoder-only transformer: checked weights and one straight-line forward pass over a batch of sequence
 // slices whose keys and values live in a paged KvPool. It knows tokens, positions and blocks; it never sees a
 // request. One thread calls forward at a time; the pool's threads work inside it.
 

@@ -11,9 +11,13 @@ namespace {
 
 using kvasir::testing::num_allocations;
 
-TEST(Model, AStepAllocatesNothing) {
+class AllocatingModel : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Models, AllocatingModel,
+                         ::testing::Values("llama-gqa", "gemma3", "falcon-multi-query", "qwen3-moe"));
+
+TEST_P(AllocatingModel, AllocatesNothingInAStep) {
   ThreadPool pool(2);
-  auto files = format::ModelFiles::open((kvasir::testing::test_data_dir() / "models/llama-gqa").string());
+  auto files = format::ModelFiles::open((kvasir::testing::test_data_dir() / "models" / GetParam()).string());
   ASSERT_TRUE(files.ok());
   auto loaded = Model::load(*files, {WeightDtype::kAuto}, pool);
   ASSERT_TRUE(loaded.ok());

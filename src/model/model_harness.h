@@ -9,6 +9,7 @@
 #include <memory>
 #include <random>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "model/model.h"
@@ -32,6 +33,23 @@ inline Loaded load(const std::filesystem::path& folder, WeightDtype dtype = Weig
   EXPECT_TRUE(model.ok()) << model.status().message();
   if (model.ok()) loaded.model = std::move(*model);
   return loaded;
+}
+
+// The folders in `folder`, for tests of each.
+inline std::vector<std::string> models_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// A test's name has no signs.
+inline std::string name_of_model(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 // A sequence's blocks in a pool of its own, in a shuffled order.

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <map>
-#include <numeric>
 
 #include "model/tensor_rows.h"
 
@@ -39,6 +39,35 @@ backend::WeightDtype target_dtype(WeightDtype wanted, backend::BlockType stored)
   return natural_dtype(stored);
 }
 
+// Rows of a tensor: of each `stride` of its `total` rows, `count` from `first` on.
+struct Rows {
+  int total, first, count, stride;
+  bool is_transposed = false;  // the tensor has them as columns
+
+  static Rows all(int total) { return {total, 0, total, total}; }
+  int num_rows() const { return total / stride * count; }
+  int row(int i) const { return i / count * stride + first + i % count; }
+  // Whether they lie one after the other as they are.
+  bool is_run() const { return !is_transposed && stride == total; }
+};
+
+// The same tensor with rows and columns exchanged. bytes: of it, in `memory`.
+TensorInfo transposed(const TensorInfo& info, std::vector<std::byte>& memory) {
+  const std::size_t rows = info.shape[1], columns = info.shape[0],
+                    element = info.data.size() / (rows * columns);
+  memory.resize(info.data.size());
+  std::byte* to = memory.data();
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t column = 0; column < columns; ++column, to += element) {
+      std::memcpy(to, info.data.data() + (column * rows + row) * element, element);
+    }
+  }
+  TensorInfo result = info;
+  result.shape = {info.shape[1], info.shape[0]};
+  result.data = memory;
+  return result;
+}
+
 // Takes tensors from the files' maps. Those that need another form get their place in the image, and their
 // content from convert().
 class WeightReader {
@@ -47,21 +76,40 @@ class WeightReader {
                ThreadPool& pool)
       : files_(files), tensors_(tensors), options_(options), pool_(pool) {}
 
-  // A matrix of a layer. `out` must stay where it is until finish().
-  Status read(const std::string& tensor, int rows, int columns, Matrix& out) {
-    return read(tensor, rows, columns, options_.dtype, out);
-  }
+  const TensorMap& tensors() const { return tensors_; }
+  const LoadOptions& options() const { return options_; }
 
-  // A matrix whose rounding costs more than its size is worth: it keeps 8 bits where the others get 4.
-  Status read_sensitive(const std::string& tensor, int rows, int columns, Matrix& out) {
-    const bool is_4_bits = options_.dtype == WeightDtype::kQ4_0;
-    return read(tensor, rows, columns, is_4_bits ? WeightDtype::kQ8_0 : options_.dtype, out);
+  // A matrix of `wanted` dtype from those rows of a tensor. `out` must stay where it is until finish().
+  Status read(const std::string& tensor, const Rows& part, int columns, WeightDtype wanted, Matrix& out) {
+    const std::vector<std::int64_t> shape = part.is_transposed
+                                                ? std::vector<std::int64_t>{columns, part.total}
+                                                : std::vector<std::int64_t>{part.total, columns};
+    KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, shape));
+    const backend::BlockType stored = *stored_type(*info);
+    if (part.is_transposed && backend::block_size(stored).weights > 1) {
+      return error(StatusCode::kUnsupported,
+                   "{}: tensor '{}': supported in this order are F32, F16 and BF16, got {}", info->file,
+                   tensor, info->dtype_name);
+    }
+    const backend::WeightDtype target = target_dtype(wanted, stored);
+    out = {info->data.data(), target, part.num_rows(), columns};
+    if (part.is_run() && is_ready(*info, target)) {
+      out.data = info->data.data() + part.first * (info->data.size() / part.total);
+      return Status();
+    }
+    if (wanted == WeightDtype::kAuto && !has_own_dtype(stored)) ++num_rounded_[info->dtype_name];
+    converted_.push_back({info, part, &out, image_bytes_});
+    const std::size_t bytes = backend::matrix_bytes(target, out.rows, columns);
+    image_bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return Status();
   }
 
   // A norm's weight or a bias: always f32.
-  Status read(const std::string& tensor, int count, std::vector<float>& out) {
-    KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {count}));
-    out = read_values(*info);
+  Status read(const std::string& tensor, const Rows& part, std::vector<float>& out) {
+    KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {part.total}));
+    const std::vector<float> whole = read_values(*info);
+    out.resize(part.num_rows());
+    for (int i = 0; i < part.num_rows(); ++i) out[i] = whole[part.row(i)];
     return Status();
   }
 
@@ -97,22 +145,10 @@ class WeightReader {
  private:
   struct Converted {
     const TensorInfo* info;
+    Rows part;
     Matrix* matrix;
     std::size_t offset;  // in the image
   };
-
-  Status read(const std::string& tensor, int rows, int columns, WeightDtype wanted, Matrix& out) {
-    KVASIR_ASSIGN_OR_RETURN(const TensorInfo* info, find(tensor, {rows, columns}));
-    const backend::BlockType stored = *stored_type(*info);
-    const backend::WeightDtype target = target_dtype(wanted, stored);
-    out = {info->data.data(), target, rows, columns};
-    if (is_ready(*info, target)) return Status();
-    if (wanted == WeightDtype::kAuto && !has_own_dtype(stored)) ++num_rounded_[info->dtype_name];
-    converted_.push_back({info, &out, image_bytes_});
-    const std::size_t bytes = backend::matrix_bytes(target, rows, columns);
-    image_bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    return Status();
-  }
 
   void warn(const std::string& message) {
     if (options_.on_warning) options_.on_warning(message);
@@ -134,7 +170,9 @@ class WeightReader {
 
   void convert(const Converted& c, std::byte* to) {
     const Matrix& matrix = *c.matrix;
-    const std::size_t row_bytes = c.info->data.size() / matrix.rows;
+    std::vector<std::byte> memory;
+    const TensorInfo info = c.part.is_transposed ? transposed(*c.info, memory) : *c.info;
+    const std::size_t row_bytes = info.data.size() / c.part.total;
     const int num_panels = (matrix.rows + backend::kRowsPerPanel - 1) / backend::kRowsPerPanel;
     // A few panels at a time: the pages that they were read from need not stay in memory.
     const int panels_at_once = static_cast<int>(
@@ -144,11 +182,12 @@ class WeightReader {
         const int first = panel * backend::kRowsPerPanel;
         const int last =
             std::min(matrix.rows, std::min(end, panel + panels_at_once) * backend::kRowsPerPanel);
-        std::vector<std::int32_t> rows(last - first);
-        std::iota(rows.begin(), rows.end(), first);
-        convert_tensor_rows(*c.info, rows, matrix.columns, matrix.dtype,
+        std::vector<std::int32_t> rows;
+        for (int i = first; i < last; ++i) rows.push_back(c.part.row(i));
+        convert_tensor_rows(info, rows, matrix.columns, matrix.dtype,
                             to + backend::matrix_bytes(matrix.dtype, first, matrix.columns));
-        files_.release(c.info->data.subspan(first * row_bytes, (last - first) * row_bytes));
+        if (!c.part.is_run()) continue;
+        files_.release(info.data.subspan((c.part.first + first) * row_bytes, (last - first) * row_bytes));
       }
     });
   }
@@ -187,34 +226,147 @@ class WeightReader {
   std::map<std::string, int> num_rounded_;  // matrices by the types whose blocks are rounded again
 };
 
-Status read_layer(WeightReader& reader, const ModelConfig& config, int index, Layer& layer) {
-  const int hidden = config.hidden_size, intermediate = config.intermediate_size;
-  const int q_size = config.num_heads * config.head_dim;
-  const int kv_size = config.num_kv_heads * config.head_dim;
-  const std::string prefix = fmt::format("model.layers.{}.", index);
-  const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-  KVASIR_RETURN_IF_ERROR(reader.read(prefix + "input_layernorm.weight", hidden, layer.attention_norm));
-  KVASIR_RETURN_IF_ERROR(reader.read(attention + "q_proj.weight", q_size, hidden, layer.wq));
-  KVASIR_RETURN_IF_ERROR(reader.read_sensitive(attention + "k_proj.weight", kv_size, hidden, layer.wk));
-  KVASIR_RETURN_IF_ERROR(reader.read_sensitive(attention + "v_proj.weight", kv_size, hidden, layer.wv));
-  KVASIR_RETURN_IF_ERROR(reader.read(attention + "o_proj.weight", hidden, q_size, layer.wo));
-  if (config.attention_bias) {
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "q_proj.bias", q_size, layer.bq));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "k_proj.bias", kv_size, layer.bk));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "v_proj.bias", kv_size, layer.bv));
-    KVASIR_RETURN_IF_ERROR(reader.read(attention + "o_proj.bias", hidden, layer.bo));
+// Reads what a config calls for by the family's names.
+class ModelReader {
+ public:
+  ModelReader(WeightReader& reader, const ModelConfig& config)
+      : reader_(reader), config_(config), names_(config.tensors), root_(find_root()) {}
+
+  Status read(Weights& weights) {
+    const int hidden = config_.hidden_size, vocab = config_.vocab_size;
+    KVASIR_RETURN_IF_ERROR(reader_.read(root_ + names_.embedding + ".weight", Rows::all(vocab), hidden,
+                                        sensitive_dtype(), weights.embedding));
+    if (names_.positions != nullptr) {
+      KVASIR_RETURN_IF_ERROR(reader_.read(root_ + names_.positions + ".weight",
+                                          Rows::all(config_.max_position_embeddings), hidden,
+                                          sensitive_dtype(), weights.positions));
+    }
+    prefix_ = root_;
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.norm, hidden, weights.norm));
+    if (!config_.tie_word_embeddings) {
+      KVASIR_RETURN_IF_ERROR(reader_.read(find_output() + ".weight", Rows::all(vocab), hidden,
+                                          sensitive_dtype(), weights.output));
+    }
+    weights.layers.resize(config_.num_layers);
+    for (int i = 0; i < config_.num_layers; ++i) {
+      prefix_ = fmt::format("{}{}.{}.", root_, names_.layers, i);
+      KVASIR_RETURN_IF_ERROR(read_attention(weights.layers[i]));
+      KVASIR_RETURN_IF_ERROR(read_mlp(config_.layers[i], weights.layers[i]));
+    }
+    return Status();
   }
-  KVASIR_RETURN_IF_ERROR(reader.read(prefix + "post_attention_layernorm.weight", hidden, layer.mlp_norm));
-  KVASIR_RETURN_IF_ERROR(reader.read(mlp + "gate_proj.weight", intermediate, hidden, layer.gate));
-  KVASIR_RETURN_IF_ERROR(reader.read(mlp + "up_proj.weight", intermediate, hidden, layer.up));
-  KVASIR_RETURN_IF_ERROR(reader.read(mlp + "down_proj.weight", hidden, intermediate, layer.down));
-  if (config.mlp_bias) {
-    KVASIR_RETURN_IF_ERROR(reader.read(mlp + "gate_proj.bias", intermediate, layer.gate_bias));
-    KVASIR_RETURN_IF_ERROR(reader.read(mlp + "up_proj.bias", intermediate, layer.up_bias));
-    KVASIR_RETURN_IF_ERROR(reader.read(mlp + "down_proj.bias", hidden, layer.down_bias));
+
+ private:
+  std::string find_root() const {
+    for (const char* root : names_.roots) {
+      if (root == nullptr) break;
+      if (reader_.tensors().contains(std::string(root) + names_.embedding + ".weight")) return root;
+    }
+    return names_.roots[0];
   }
-  return Status();
-}
+
+  std::string find_output() const {
+    for (const char* output : names_.output) {
+      if (output == nullptr) break;
+      if (reader_.tensors().contains(std::string(output) + ".weight")) return output;
+    }
+    return names_.output[0];
+  }
+
+  WeightDtype dtype() const { return reader_.options().dtype; }
+
+  // Of matrices whose rounding costs more than their size is worth: they keep 8 bits where others get 4.
+  WeightDtype sensitive_dtype() const { return dtype() == WeightDtype::kQ4_0 ? WeightDtype::kQ8_0 : dtype(); }
+
+  Status read_norm(const char* name, int size, Norm& norm) {
+    if (name == nullptr) return Status();
+    KVASIR_RETURN_IF_ERROR(reader_.read(prefix_ + name + ".weight", Rows::all(size), norm.weight));
+    for (float& weight : norm.weight) weight += config_.norm_weight_offset;
+    if (!config_.norm_bias) return Status();
+    return reader_.read(prefix_ + name + ".bias", Rows::all(size), norm.bias);
+  }
+
+  Status read_linear(const std::string& name, Rows rows, int columns, bool has_bias, WeightDtype wanted,
+                     Linear& linear) {
+    if (has_bias) KVASIR_RETURN_IF_ERROR(reader_.read(prefix_ + name + ".bias", rows, linear.bias));
+    rows.is_transposed = names_.is_transposed;
+    return reader_.read(prefix_ + name + ".weight", rows, columns, wanted, linear.w);
+  }
+
+  Status read_attention(Layer& layer) {
+    const int hidden = config_.hidden_size, head_dim = config_.head_dim;
+    const int q_size = config_.num_heads * head_dim, kv_size = config_.num_kv_heads * head_dim;
+    const int group = q_size / config_.num_kv_heads;  // rows of the queries of a KV head
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.attention_norm, hidden, layer.attention_norm));
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.attention_post_norm, hidden, layer.attention_post_norm));
+    const bool per_head = config_.qk_norm == QkNorm::kHead;
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.q_norm, per_head ? head_dim : q_size, layer.q_norm));
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.k_norm, per_head ? head_dim : kv_size, layer.k_norm));
+
+    Rows q = Rows::all(q_size), k = Rows::all(kv_size), v = k;
+    const int total = q_size + 2 * kv_size;
+    if (names_.qkv_layout == QkvLayout::kJoined) {
+      q = {total, 0, q_size, total};
+      k = {total, q_size, kv_size, total};
+      v = {total, q_size + kv_size, kv_size, total};
+    } else if (names_.qkv_layout == QkvLayout::kByGroup) {
+      const int stride = group + 2 * head_dim;
+      q = {total, 0, group, stride};
+      k = {total, group, head_dim, stride};
+      v = {total, group + head_dim, head_dim, stride};
+    }
+    const bool is_joined = names_.qkv_layout != QkvLayout::kSeparate, bias = config_.qkv_bias;
+    KVASIR_RETURN_IF_ERROR(read_linear(names_.q, q, hidden, bias, dtype(), layer.q));
+    KVASIR_RETURN_IF_ERROR(
+        read_linear(is_joined ? names_.q : names_.k, k, hidden, bias, sensitive_dtype(), layer.k));
+    KVASIR_RETURN_IF_ERROR(
+        read_linear(is_joined ? names_.q : names_.v, v, hidden, bias, sensitive_dtype(), layer.v));
+    return read_linear(names_.o, Rows::all(hidden), q_size, config_.attention_output_bias, dtype(), layer.o);
+  }
+
+  Status read_mlp(const LayerConfig& layer_config, Layer& layer) {
+    const int hidden = config_.hidden_size;
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.mlp_norm, hidden, layer.mlp_norm));
+    KVASIR_RETURN_IF_ERROR(read_norm(names_.mlp_post_norm, hidden, layer.mlp_post_norm));
+    if (!layer_config.has_experts) {
+      const char* gate = names_.gate == nullptr ? "" : names_.gate;
+      return read_projections({gate, names_.up, names_.down}, config_.intermediate_size, layer.mlp);
+    }
+    // Scores that are rounded may choose other experts: the router stays as it is stored.
+    KVASIR_RETURN_IF_ERROR(read_linear(names_.router, Rows::all(config_.num_experts), hidden, false,
+                                       WeightDtype::kAuto, layer.router));
+    layer.experts.resize(config_.num_experts);
+    for (int e = 0; e < config_.num_experts; ++e) {
+      const std::string expert = fmt::format("{}.{}.", names_.experts, e);
+      KVASIR_RETURN_IF_ERROR(read_projections(
+          {expert + names_.expert_gate, expert + names_.expert_up, expert + names_.expert_down},
+          config_.expert_intermediate_size, layer.experts[e]));
+    }
+    return Status();
+  }
+
+  struct MlpNames {
+    std::string gate, up, down;  // gate: empty without, the same as up where they are joined
+  };
+
+  Status read_projections(const MlpNames& names, int intermediate, Mlp& mlp) {
+    const int hidden = config_.hidden_size, total = 2 * intermediate;
+    const bool bias = config_.mlp_bias, is_joined = names.gate == names.up;
+    const Rows gate = is_joined ? Rows{total, 0, intermediate, total} : Rows::all(intermediate);
+    const Rows up = is_joined ? Rows{total, intermediate, intermediate, total} : gate;
+    if (!names.gate.empty()) {
+      KVASIR_RETURN_IF_ERROR(read_linear(names.gate, gate, hidden, bias, dtype(), mlp.gate));
+    }
+    KVASIR_RETURN_IF_ERROR(read_linear(names.up, up, hidden, bias, dtype(), mlp.up));
+    return read_linear(names.down, Rows::all(hidden), intermediate, bias, dtype(), mlp.down);
+  }
+
+  WeightReader& reader_;
+  const ModelConfig& config_;
+  const TensorNames& names_;
+  const std::string root_;
+  std::string prefix_;  // of the names of norms and projections
+};
 
 }  // namespace
 
@@ -225,9 +377,14 @@ WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config, const T
     if (stored && backend::block_size(*stored).weights > 1) return WeightDtype::kAuto;
   }
   const std::int64_t hidden = config.hidden_size, heads = config.num_heads + config.num_kv_heads;
-  const std::int64_t per_layer = 2 * heads * config.head_dim * hidden + 3 * hidden * config.intermediate_size;
-  const std::int64_t tokens = config.vocab_size * hidden * (config.tie_word_embeddings ? 1 : 2);
-  const std::int64_t total = config.num_layers * per_layer + tokens;
+  const std::int64_t matrices = config.is_gated() ? 3 : 2;
+  std::int64_t total = config.vocab_size * hidden * (config.tie_word_embeddings ? 1 : 2);
+  for (const LayerConfig& layer : config.layers) {
+    const std::int64_t intermediate = layer.has_experts
+                                          ? std::int64_t{config.num_experts} * config.expert_intermediate_size
+                                          : config.intermediate_size;
+    total += 2 * heads * config.head_dim * hidden + matrices * hidden * intermediate;
+  }
   return total > kMinAutoQuantized ? WeightDtype::kQ8_0 : WeightDtype::kAuto;
 }
 
@@ -236,18 +393,7 @@ Result<Weights> read_weights(const format::ModelFiles& files, const TensorMap& t
                              const std::string& fingerprint, ThreadPool& pool) {
   Weights weights;
   WeightReader reader(files, tensors, options, pool);
-  const int hidden = config.hidden_size;
-  KVASIR_RETURN_IF_ERROR(
-      reader.read_sensitive("model.embed_tokens.weight", config.vocab_size, hidden, weights.embedding));
-  KVASIR_RETURN_IF_ERROR(reader.read("model.norm.weight", hidden, weights.norm));
-  if (!config.tie_word_embeddings) {
-    KVASIR_RETURN_IF_ERROR(
-        reader.read_sensitive("lm_head.weight", config.vocab_size, hidden, weights.output));
-  }
-  weights.layers.resize(config.num_layers);
-  for (int i = 0; i < config.num_layers; ++i) {
-    KVASIR_RETURN_IF_ERROR(read_layer(reader, config, i, weights.layers[i]));
-  }
+  KVASIR_RETURN_IF_ERROR(ModelReader(reader, config).read(weights));
   KVASIR_ASSIGN_OR_RETURN(weights.image, reader.finish(fingerprint));
   if (config.tie_word_embeddings) weights.output = weights.embedding;
   return weights;

@@ -16,20 +16,41 @@
 
 namespace kvasir::model {
 
+struct Norm {
+  std::vector<float> weight;  // empty: there is none
+  std::vector<float> bias;    // as long, or empty
+};
+
+// y = w x + bias.
+struct Linear {
+  backend::Matrix w;
+  std::vector<float> bias;  // (w.rows), or empty
+};
+
+struct Mlp {
+  Linear gate;  // (intermediate, hidden); without data where the MLP is not gated
+  Linear up;    // (intermediate, hidden)
+  Linear down;  // (hidden, intermediate)
+};
+
 struct Layer {
-  std::vector<float> attention_norm, mlp_norm;  // (hidden_size)
-  backend::Matrix wq, wk, wv, wo;     // (num_heads * head_dim, hidden), (num_kv_heads * head_dim, hidden)
-  backend::Matrix gate, up, down;     // (intermediate, hidden), (hidden, intermediate)
-  std::vector<float> bq, bk, bv, bo;  // empty without attention_bias
-  std::vector<float> gate_bias, up_bias, down_bias;
+  Norm attention_norm, attention_post_norm, mlp_norm, mlp_post_norm;  // (hidden)
+  Norm q_norm, k_norm;                                                // (head_dim), or all heads of a token
+  Linear q;                                                           // (num_heads * head_dim, hidden)
+  Linear k, v;                                                        // (num_kv_heads * head_dim, hidden)
+  Linear o;                                                           // (hidden, num_heads * head_dim)
+  Mlp mlp;                                                            // of a layer without experts
+  Linear router;                                                      // (num_experts, hidden)
+  std::vector<Mlp> experts;
 };
 
 struct Weights {
   backend::Matrix embedding;  // (vocab_size, hidden)
+  backend::Matrix positions;  // (max_position_embeddings, hidden), or no data
   std::vector<Layer> layers;
-  std::vector<float> norm;  // (hidden)
-  backend::Matrix output;   // (vocab_size, hidden); the embedding when tied
-  WeightImage image;        // what is not used as it lies in its file
+  Norm norm;               // (hidden)
+  backend::Matrix output;  // (vocab_size, hidden); the embedding when tied
+  WeightImage image;       // what is not used as it lies in its file
 };
 
 // How the weights of a model are held that was asked for as `wanted`: kAuto is q8_0 for models of more than

@@ -45,9 +45,9 @@ TEST(Weights, LargeModelsAreQuantizedWhereNothingElseIsAskedFor) {
   config.num_heads = config.num_kv_heads = 8;
   config.head_dim = 64;
   format::TensorMap tensors;
-  config.num_layers = 16;  // 16 * 4.2 million weights, and twice 16.4 million
+  config.layers.resize(16);  // 16 * 4.2 million weights, and twice 16.4 million
   EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config, tensors), WeightDtype::kAuto);
-  config.num_layers = 17;
+  config.layers.resize(17);
   EXPECT_EQ(resolve_dtype(WeightDtype::kAuto, config, tensors), WeightDtype::kQ8_0);
   EXPECT_EQ(resolve_dtype(WeightDtype::kBf16, config, tensors), WeightDtype::kBf16);
   tensors["w"].dtype_name = "Q4_0";
