@@ -189,13 +189,15 @@ Status logits(const ModelOptions& options) {
   });
 }
 
-Status perplexity(const ModelOptions& model_options, const PerplexityOptions& options) {
+Status perplexity(const ModelOptions& model_options, PerplexityOptions options, const std::string& kv_dtype) {
+  KVASIR_ASSIGN_OR_RETURN(options.kv_dtype, kv_dtype_of(kv_dtype));
   KVASIR_ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(model_options));
   KVASIR_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(*loaded.files));
   KVASIR_ASSIGN_OR_RETURN(const Perplexity result, measure_perplexity(loaded, *tokenizer, options));
   std::cout << fmt::format(
-      "perplexity {:.5f}, standard error {:.5f}, {} tokens scored in windows of {}, dtype {}\n", result.value,
-      result.standard_error, result.num_tokens, result.context, dtype_name(loaded.model->dtype()));
+      "perplexity {:.5f}, standard error {:.5f}, {} tokens scored in windows of {}, dtype {}, kv-dtype {}\n",
+      result.value, result.standard_error, result.num_tokens, result.context,
+      dtype_name(loaded.model->dtype()), kv_dtype);
   return Status();
 }
 
@@ -275,6 +277,8 @@ int run(int argc, char** argv) {
   CLI::App* perplexity_command = app.add_subcommand(
       "perplexity", "How well the model predicts a text: exp(mean negative log likelihood)");
   add_model_options(*perplexity_command, perplexity_model);
+  std::string perplexity_kv_dtype = "f32";
+  add_kv_dtype_option(*perplexity_command, perplexity_kv_dtype);
   perplexity_command->add_option("--file", perplexity_options.file, "The text")->required();
   perplexity_command
       ->add_option("--context", perplexity_options.context,
@@ -332,7 +336,7 @@ int run(int argc, char** argv) {
   } else if (logits_command->parsed()) {
     status = logits(logits_model);
   } else if (perplexity_command->parsed()) {
-    status = perplexity(perplexity_model, perplexity_options);
+    status = perplexity(perplexity_model, perplexity_options, perplexity_kv_dtype);
   } else if (pull_command->parsed()) {
     status = pull_model(reference, std::cout);
   } else if (models_command->parsed()) {

@@ -15,6 +15,17 @@ constexpr std::pair<const char*, model::WeightDtype> kDtypes[] = {
     {"f16", model::WeightDtype::kF16},   {"bf16", model::WeightDtype::kBf16},
     {"q8_0", model::WeightDtype::kQ8_0}, {"q4_0", model::WeightDtype::kQ4_0}};
 
+constexpr std::pair<const char*, backend::KvDtype> kKvDtypes[] = {
+    {"f16", backend::KvDtype::kF16}, {"f32", backend::KvDtype::kF32}, {"q8", backend::KvDtype::kQ8}};
+
+// The names of such a table.
+template <typename Table>
+std::vector<std::string> names_of(const Table& table) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : table) names.emplace_back(name);
+  return names;
+}
+
 // --kv-cache-memory has KVASIR_KV_CACHE_MEMORY.
 std::string variable_of(const std::string& flag) {
   std::string variable = "KVASIR_" + flag.substr(2);
@@ -74,9 +85,16 @@ const char* dtype_name(model::WeightDtype dtype) {
   return "";
 }
 
+Result<backend::KvDtype> kv_dtype_of(const std::string& name) {
+  for (const auto& [known, value] : kKvDtypes) {
+    if (known == name) return value;
+  }
+  return error(StatusCode::kInvalidArgument, "--kv-dtype: unknown type '{}'", name);
+}
+
 Result<engine::EngineConfig> EngineOptions::engine_config() const {
   engine::EngineConfig result = config;
-  result.kv_dtype = kv_dtype == "f32" ? backend::KvDtype::kF32 : backend::KvDtype::kF16;
+  KVASIR_ASSIGN_OR_RETURN(result.kv_dtype, kv_dtype_of(kv_dtype));
   result.max_age = std::chrono::seconds(max_age_seconds);
   if (kv_cache_memory.empty()) {
     result.kv_cache_memory = usable_memory_bytes() / 4;
@@ -114,17 +132,23 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add(command, "--threads", options.threads, "Threads that compute; 0: as many as there are physical cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  std::vector<std::string> names;
-  for (const auto& [name, value] : kDtypes) names.emplace_back(name);
   add(command, "--dtype", options.dtype,
       "Type of the weights in memory; auto: q8_0 for models of more than 100 million weights, as stored for "
       "smaller "
       "ones")
-      ->check(CLI::IsMember(names))
+      ->check(CLI::IsMember(names_of(kDtypes)))
       ->capture_default_str();
   add(command, "--weight-cache", options.weight_cache,
       "Folder in which converted weights are kept, so that the next start need not convert them; off by "
       "default");
+}
+
+void add_kv_dtype_option(CLI::App& command, std::string& kv_dtype) {
+  add(command, "--kv-dtype", kv_dtype,
+      "Type of keys and values in memory; q8: 8 bits and a scale for each head and token, half the memory of "
+      "f16")
+      ->check(CLI::IsMember(names_of(kKvDtypes)))
+      ->capture_default_str();
 }
 
 void add_engine_options(CLI::App& command, EngineOptions& options) {
@@ -133,9 +157,7 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
       "Memory for keys and values, running and cached, such as 512MiB or 2GiB; default: a quarter of the "
       "memory that "
       "this process may use");
-  add(command, "--kv-dtype", options.kv_dtype, "Type of keys and values: f16 or f32")
-      ->check(CLI::IsMember({"f16", "f32"}))
-      ->capture_default_str();
+  add_kv_dtype_option(command, options.kv_dtype);
   add(command, "--block-size", config.block_size, "Tokens in a block of the cache, a multiple of 16")
       ->capture_default_str();
   add(command, "--min-tokens", config.min_tokens,

@@ -56,6 +56,10 @@ struct ServeOptions {
 // The flag's name of a type; "auto": as stored.
 const char* dtype_name(model::WeightDtype dtype);
 
+// The type of that name in --kv-dtype. Errors: kInvalidArgument.
+Result<backend::KvDtype> kv_dtype_of(const std::string& name);
+void add_kv_dtype_option(CLI::App& command, std::string& kv_dtype);
+
 // Add the flags to a command.
 void add_model_options(CLI::App& command, ModelOptions& options);
 void add_engine_options(CLI::App& command, EngineOptions& options);

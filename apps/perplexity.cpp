@@ -123,9 +123,8 @@ Result<Perplexity> measure_perplexity(const LoadedModel& loaded, const tokenizer
   }
 
   const int num_blocks = (context - 1) / kBlockSize + 1;
-  KVASIR_ASSIGN_OR_RETURN(
-      backend::KvPool pool,
-      backend::KvPool::create(model.kv_layout(kBlockSize, backend::KvDtype::kF32), num_blocks));
+  KVASIR_ASSIGN_OR_RETURN(backend::KvPool pool,
+                          backend::KvPool::create(model.kv_layout(kBlockSize, options.kv_dtype), num_blocks));
   std::vector<BlockId> block_table;
   for (int i = 0; i < num_blocks; ++i) block_table.push_back(BlockId{i});
 

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "apps/loaded_model.h"
+#include "backend/kv_pool.h"
 #include "base/status.h"
 
 namespace kvasir {
@@ -21,6 +22,7 @@ struct PerplexityOptions {
   std::string file;  // UTF-8 text; special tokens may be spelled out
   int context = 0;   // tokens in a window, those that the tokenizer adds included; 0: 512, or the model's
                      // context where that is smaller
+  backend::KvDtype kv_dtype = backend::KvDtype::kF32;
 };
 
 struct Perplexity {

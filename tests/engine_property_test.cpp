@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <filesystem>
 #include <map>
@@ -280,7 +281,9 @@ void expect_same_tokens_in_any_traffic(const std::filesystem::path& folder, mode
   const auto below = [&](int limit) { return std::uniform_int_distribution<int>(0, limit - 1)(random); };
   for (int round = 0; round < rounds && !::testing::Test::HasFailure(); ++round) {
     EngineConfig config;
-    config.kv_dtype = below(4) == 0 ? backend::KvDtype::kF32 : backend::KvDtype::kF16;
+    constexpr std::array kKvDtypes = {backend::KvDtype::kF16, backend::KvDtype::kF16, backend::KvDtype::kF32,
+                                      backend::KvDtype::kQ8};
+    config.kv_dtype = kKvDtypes[below(4)];
     config.block_size = below(3) == 0 ? 32 : 16;
     config.max_batch_tokens = 1 << below(10);
     config.max_running_sequences = 1 + below(16);

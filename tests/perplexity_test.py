@@ -27,17 +27,19 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("KVASIR_"
 # The patience that sanitizers and a busy machine need.
 TIMEOUT_SECONDS = 300
 
-# What a weight type may change the perplexity of f32 by, either way, on either text.
+# What a type of weights, or of keys and values, may change the perplexity of f32 by, either way, on either text.
 BOUNDS = {
-    "f16": 0.0005,
-    "bf16": 0.005,
-    "q8_0": 0.005,
-    "q4_0": 0.08,
+    ("f16", "f32"): 0.0005,
+    ("bf16", "f32"): 0.005,
+    ("q8_0", "f32"): 0.005,
+    ("q4_0", "f32"): 0.08,
+    ("f32", "f16"): 0.0005,
+    ("f32", "q8"): 0.005,
 }
 # model_test holds f32 logits to within 1e-4 of the reference, so a log-softmax is within 2e-4, and so is the mean of them.
 REFERENCE_TOLERANCE = 2e-4
 
-REPORT = re.compile(r"perplexity ([\d.]+), standard error ([\d.]+), (\d+) tokens scored in windows of (\d+), dtype (\w+)\n")
+REPORT = re.compile(r"perplexity ([\d.]+), standard error ([\d.]+), (\d+) tokens scored in windows of (\d+), dtype (\w+), kv-dtype (\w+)\n")
 
 
 def run(command, *arguments, stdin=None):
@@ -47,12 +49,12 @@ def run(command, *arguments, stdin=None):
 
 
 def perplexity(file, *flags):
-    """(perplexity, standard error, tokens scored, window, dtype) as printed."""
+    """(perplexity, standard error, tokens scored, window, dtype, kv-dtype) as printed."""
     done = run("perplexity", "--file", file, *flags)
     found = REPORT.fullmatch(done.stdout)
     if done.returncode != 0 or done.stderr or not found:
         raise AssertionError(f"{done.args}: {done.returncode}, {done.stdout!r}, {done.stderr!r}")
-    return float(found[1]), float(found[2]), int(found[3]), int(found[4]), found[5]
+    return float(found[1]), float(found[2]), int(found[3]), int(found[4]), found[5], found[6]
 
 
 class Quality(unittest.TestCase):
@@ -61,20 +63,21 @@ class Quality(unittest.TestCase):
     def check(self, name, *flags):
         text = TEXTS / f"{name}.txt"
         golden = json.loads((TEXTS / "goldens.json").read_text())[name]
+        dtypes = [("f32", "f32"), *BOUNDS]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            measured = dict(zip(("f32", *BOUNDS), pool.map(lambda dtype: perplexity(text, "--dtype", dtype, *flags),
-                                                           ("f32", *BOUNDS))))
-        exact, error, num_tokens, window, dtype = measured["f32"]
-        self.assertEqual((num_tokens, window, dtype), (golden["num_tokens"], golden["context"], "f32"))
+            measured = dict(zip(dtypes, pool.map(
+                lambda pair: perplexity(text, "--dtype", pair[0], "--kv-dtype", pair[1], *flags), dtypes)))
+        exact, error, num_tokens, window, *_ = measured["f32", "f32"]
+        self.assertEqual((num_tokens, window), (golden["num_tokens"], golden["context"]))
         self.assertGreaterEqual(num_tokens, 20_000)
         self.assertAlmostEqual(exact / golden["perplexity"], 1, delta=REFERENCE_TOLERANCE)
         self.assertTrue(0.001 < error / exact < 0.1, error)
         for dtype, bound in BOUNDS.items():
             with self.subTest(dtype=dtype):
                 rounded = measured[dtype]
-                self.assertEqual(rounded[2:], (num_tokens, window, dtype))
+                self.assertEqual(rounded[2:], (num_tokens, window, *dtype))
                 self.assertAlmostEqual(rounded[0] / exact, 1, delta=bound)
-                print(f"{name} {dtype}: {rounded[0]:.5f}, {100 * (rounded[0] / exact - 1):+.3f}% of f32's {exact:.5f}")
+                print(f"{name} {' '.join(dtype)}: {rounded[0]:.5f}, {100 * (rounded[0] / exact - 1):+.3f}% of f32's {exact:.5f}")
 
     def test_embedded_model(self):
         self.check("tiny")
@@ -132,7 +135,7 @@ class Definition(WordModel):
         variance = sum((-x - mean) ** 2 for x in likelihoods) / max(len(likelihoods) - 1, 1)
         error = math.exp(mean) * math.sqrt(variance / len(likelihoods))
         got = perplexity(self.text, "--model", self.model, "--context", context)
-        self.assertEqual(got[2:], (len(likelihoods), context, "auto"))
+        self.assertEqual(got[2:], (len(likelihoods), context, "auto", "f32"))
         self.assertAlmostEqual(got[0], math.exp(mean), delta=1e-5 * math.exp(mean))
         self.assertAlmostEqual(got[1], error, delta=1e-5 + 1e-5 * error)
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -107,7 +108,8 @@ TEST(AttentionPlan, SequencesThatShareBlocksGetTheBitsOfEachAlone) {
   constexpr int kNumBlocks = 200;
   for (int round = 0; round < 40; ++round) {
     const int block_size = 16 * (1 + below(4)), group = 1 + below(9);
-    KvPool kv = make_pool(block_size, kNumBlocks, below(2) == 0 ? KvDtype::kF16 : KvDtype::kF32);
+    KvPool kv =
+        make_pool(block_size, kNumBlocks, std::array{KvDtype::kF16, KvDtype::kF32, KvDtype::kQ8}[below(3)]);
     ThreadPool one_thread(1), three_threads(3);
     const auto one = std::move(*CpuBackend::create(one_thread));
     const auto three = std::move(*CpuBackend::create(three_threads));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "backend/cpu_backend.h"
@@ -16,23 +17,46 @@ constexpr int kRowGrain = 16;
 // Where one layer's K and V lie in a block, in bytes.
 struct LayerPlace {
   LayerPlace(const KvLayout& layout, int layer)
-      : element_bytes(layout.dtype == KvDtype::kF32 ? 4 : 2),
-        head_bytes(static_cast<std::size_t>(layout.head_dim) * kernels::kTileTokens * element_bytes),
+      : head_bytes(kernels::kv_tile_bytes(kv_type(layout.dtype), layout.head_dim)),
         tile_bytes(head_bytes * layout.num_kv_heads),
         k(2 * tile_bytes * (layout.block_size / kernels::kTileTokens) * layer),
         v(k + tile_bytes * (layout.block_size / kernels::kTileTokens)) {}
 
-  std::size_t element_bytes;
   std::size_t head_bytes;  // of a tile
   std::size_t tile_bytes;
   std::size_t k, v;  // of the first tile
 };
 
-void store_kv_element(std::byte* tile, std::size_t i, float value, KvDtype dtype) {
-  if (dtype == KvDtype::kF32) {
-    reinterpret_cast<float*>(tile)[i] = value;
-  } else {
-    reinterpret_cast<std::uint16_t*>(tile)[i] = kernels::f32_to_f16(value);
+// Stores values[d] at element first + d * stride of a tile.
+void store_q8(std::byte* tile, const float* values, int count, std::size_t first, std::size_t stride,
+              std::uint16_t* scale) {
+  float largest = 0;
+  for (int d = 0; d < count; ++d) largest = std::max(largest, std::abs(values[d]));
+  *scale = kernels::f32_to_f16(largest / 127);
+  // With the scale as it will be read.
+  const float inverse = 1 / kernels::f16_to_f32(*scale);
+  auto* to = reinterpret_cast<std::int8_t*>(tile) + first;
+  for (int d = 0; d < count; ++d, to += stride) {
+    const float value = std::clamp(std::nearbyint(values[d] * inverse), -127.0f, 127.0f);
+    *to = std::isnan(value) ? 0 : static_cast<std::int8_t>(value);
+  }
+}
+
+// Stores a token's values[d] of one head at element first + d * stride of a tile.
+void store_values(std::byte* tile, const float* values, int head_dim, std::size_t lane, std::size_t first,
+                  std::size_t stride, KvDtype dtype) {
+  switch (dtype) {
+    case KvDtype::kF32:
+      for (int d = 0; d < head_dim; ++d) reinterpret_cast<float*>(tile)[first + d * stride] = values[d];
+      return;
+    case KvDtype::kF16:
+      for (int d = 0; d < head_dim; ++d) {
+        reinterpret_cast<std::uint16_t*>(tile)[first + d * stride] = kernels::f32_to_f16(values[d]);
+      }
+      return;
+    case KvDtype::kQ8:
+      auto* scales = reinterpret_cast<std::uint16_t*>(tile + std::size_t{kernels::kTileTokens} * head_dim);
+      return store_q8(tile, values, head_dim, first, stride, scales + lane);
   }
 }
 
@@ -66,11 +90,10 @@ void CpuBackend::store_kv(const float* k, const float* v, int layer, std::span<c
       const std::size_t lane = in_block % kernels::kTileTokens;
       std::byte* tile = kv.block(block).data() + in_block / kernels::kTileTokens * place.tile_bytes;
       std::size_t from = row * layout.num_kv_heads * head_dim;
-      for (int h = 0; h < layout.num_kv_heads; ++h, tile += place.head_bytes) {
-        for (std::size_t d = 0; d < head_dim; ++d, ++from) {
-          store_kv_element(tile + place.k, d * kernels::kTileTokens + lane, k[from], layout.dtype);
-          store_kv_element(tile + place.v, lane * head_dim + d, v[from], layout.dtype);
-        }
+      for (int h = 0; h < layout.num_kv_heads; ++h, tile += place.head_bytes, from += head_dim) {
+        store_values(tile + place.k, k + from, layout.head_dim, lane, lane, kernels::kTileTokens,
+                     layout.dtype);
+        store_values(tile + place.v, v + from, layout.head_dim, lane, lane * head_dim, 1, layout.dtype);
       }
     }
   });
@@ -90,7 +113,7 @@ void CpuBackend::attention(const float* q, const AttentionPlan& plan, int layer,
   kernels::AttentionArgs layer_args;
   layer_args.tiles_per_block = layout.block_size / kernels::kTileTokens;
   layer_args.tile_bytes = place.tile_bytes;
-  layer_args.kv_type = layout.dtype == KvDtype::kF32 ? kernels::KvType::kF32 : kernels::KvType::kF16;
+  layer_args.kv_type = kv_type(layout.dtype);
   layer_args.head_dim = layout.head_dim;
   layer_args.scale = options.scale;
   layer_args.soft_cap = options.soft_cap;

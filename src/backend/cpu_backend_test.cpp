@@ -389,6 +389,38 @@ TEST(CpuBackend, AttentionReadsWhatWasStored) {
   }
 }
 
+TEST(CpuBackend, EightBitsAndAScaleAreWithinHalfAStepOfTheValue) {
+  Cpu cpu(1);
+  const int head_dim = 6;
+  auto kv = KvPool::create({1, 2, head_dim, 16, KvDtype::kQ8}, 1);
+  ASSERT_TRUE(kv.ok());
+  const KvLayout f16 = {1, 2, head_dim, 16, KvDtype::kF16};
+  EXPECT_EQ(kv->layout().block_bytes(), f16.block_bytes() / 2 + 4 * 16 * sizeof(std::uint16_t));
+
+  std::vector<float> values = random_floats(2 * head_dim, 12);
+  for (int d = 0; d < head_dim; ++d) values[head_dim + d] *= 1000;  // each head has a scale of its own
+  for (const std::vector<float>& row :
+       {values, std::vector<float>(2 * head_dim, 0.0f), std::vector<float>(2 * head_dim, 1e-8f)}) {
+    const std::int64_t slot = 0;
+    cpu->store_kv(row.data(), row.data(), 0, {&slot, 1}, *kv);
+    AttentionPlan plan;
+    const BlockId block{0};
+    const RowRun run = {0, 1, 0, {&block, 1}};
+    plan.build({&run, 1}, *kv, 2, 1);
+    const std::vector<float> q(2 * head_dim, 1.0f);
+    std::vector<float> out(2 * head_dim);
+    // Of one key the weight is 1, so this is its value.
+    cpu->attention(q.data(), plan, 0, *kv, {.scale = 1}, out.data());
+    for (int i = 0; i < 2 * head_dim; ++i) {
+      const float* head = &row[i / head_dim * head_dim];
+      const float largest = std::abs(*std::max_element(
+          head, head + head_dim, [](float a, float b) { return std::abs(a) < std::abs(b); }));
+      // Half a step, and what the scale was rounded by: 2^-11 of it, or half of its smallest unit.
+      EXPECT_NEAR(out[i], row[i], largest * (0.5f / 127 + 0x1p-11f) + 127 * 0x1p-25f);
+    }
+  }
+}
+
 TEST(CpuBackend, FunctionsOfEachElementCoverAll) {
   Cpu cpu(3);
   constexpr std::size_t kCount = 50001;

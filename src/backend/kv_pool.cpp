@@ -10,23 +10,30 @@
 #include "base/check.h"
 
 namespace kvasir::backend {
-namespace {
 
-std::size_t dtype_bytes(KvDtype dtype) {
-  return dtype == KvDtype::kF16 ? 2 : 4;
+kernels::KvType kv_type(KvDtype dtype) {
+  switch (dtype) {
+    case KvDtype::kF16:
+      return kernels::KvType::kF16;
+    case KvDtype::kF32:
+      return kernels::KvType::kF32;
+    case KvDtype::kQ8:
+      return kernels::KvType::kQ8;
+  }
+  KVASIR_CHECK(false);
 }
-
-}  // namespace
 
 std::size_t KvLayout::block_bytes() const {
   return std::size_t{2} * static_cast<std::size_t>(num_layers) * static_cast<std::size_t>(num_kv_heads) *
-         static_cast<std::size_t>(head_dim) * static_cast<std::size_t>(block_size) * dtype_bytes(dtype);
+         static_cast<std::size_t>(block_size / kernels::kTileTokens) *
+         kernels::kv_tile_bytes(kv_type(dtype), head_dim);
 }
 
 Result<KvPool> KvPool::create(const KvLayout& layout, int num_blocks) {
   KVASIR_CHECK(layout.block_size > 0 && layout.block_size % 16 == 0 && layout.block_bytes() > 0);
   KVASIR_CHECK(num_blocks > 0);
-  // K and V of 16 tokens in 2 bytes or more: a multiple of 64 bytes, so blocks side by side are aligned.
+  // K and V of 16 tokens, of an even number of values each: a multiple of 64 bytes, so blocks side by side
+  // are aligned.
   const std::size_t stride = layout.block_bytes();
   if (stride > SIZE_MAX / static_cast<std::size_t>(num_blocks)) {
     return error(StatusCode::kResourceExhausted, "kv pool: {} blocks of {} bytes exceed the address space",

@@ -9,13 +9,19 @@
 
 #include "base/ids.h"
 #include "base/status.h"
+#include "kernels/kernels.h"
 
 namespace kvasir::backend {
 
-enum class KvDtype { kF16, kF32 };
+// kQ8: 8 bits, and an f16 scale for each head and token.
+enum class KvDtype { kF16, kF32, kQ8 };
+
+// The kernels' name of it.
+kernels::KvType kv_type(KvDtype dtype);
 
 // Shape of a block: for each layer, K then V; K of a tile of 16 tokens is (num_kv_heads, head_dim, 16), V is
-// (num_kv_heads, 16, head_dim), and a block is block_size / 16 tiles.
+// (num_kv_heads, 16, head_dim), and a block is block_size / 16 tiles. With kQ8 the 16 scales of a head's tile
+// follow its values.
 struct KvLayout {
   int num_layers = 0;
   int num_kv_heads = 0;

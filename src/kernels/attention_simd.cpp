@@ -56,6 +56,8 @@ struct Span {
   const Element* v[kTilesPerSpan];  // (16, v_stride) each
   std::size_t v_stride;
   const Element* next_k[kTilesPerSpan];  // of the next span
+  // What multiplies a token's K and V, (16) each; null where they are stored as they are.
+  const hwy::float16_t *k_scales[kTilesPerSpan], *v_scales[kTilesPerSpan];
 };
 
 // 2^x for x <= 0, see exp_constants.h.
@@ -121,6 +123,17 @@ void score(const float* q, const Span<typename Kv::Element>& span, int head_dim,
 HWY_INLINE int visible_keys(const AttentionRow& row, int first_key, int num_tiles) {
   const int visible = row.num_keys - first_key;
   return visible < num_tiles * kTileTokens ? visible : num_tiles * kTileTokens;
+}
+
+// values[0, 16 * num_tiles) times the tokens' scales.
+HWY_INLINE void multiply(float* values, const hwy::float16_t* const* scales, int num_tiles) {
+  for (int tile = 0; tile < num_tiles; ++tile) {
+    HWY_UNROLL(4)
+    for (int i = 0; i < kTileTokens; i += kWidth) {
+      float* at = values + tile * kTileTokens + i;
+      hn::Store(hn::Mul(hn::Load(kTag, at), F16::load(kTag, scales[tile] + i)), kTag, at);
+    }
+  }
 }
 
 // Scores of one row become weights relative to its largest score so far. Returns the factor for what was
@@ -269,7 +282,7 @@ constexpr TileFunctions<Kv> kTileFunctions[] = {
 // The span at first_key; its next one is filled in when that is known.
 template <class Element>
 Span<Element> span_at(const AttentionArgs& args, int first_key, int end_key) {
-  Span<Element> span;
+  Span<Element> span = {};
   span.first_key = first_key;
   span.v_stride = args.head_dim;
   const int tiles_left = (end_key - first_key + kTileTokens - 1) / kTileTokens;
@@ -280,6 +293,11 @@ Span<Element> span_at(const AttentionArgs& args, int first_key, int end_key) {
                              static_cast<std::size_t>(tile % args.tiles_per_block) * args.tile_bytes;
     span.k[i] = span.next_k[i] = reinterpret_cast<const Element*>(place + args.k_offset);
     span.v[i] = reinterpret_cast<const Element*>(place + args.v_offset);
+    if (args.kv_type == KvType::kQ8) {
+      const std::size_t behind = static_cast<std::size_t>(args.head_dim) * kTileTokens;
+      span.k_scales[i] = reinterpret_cast<const hwy::float16_t*>(place + args.k_offset + behind);
+      span.v_scales[i] = reinterpret_cast<const hwy::float16_t*>(place + args.v_offset + behind);
+    }
   }
   return span;
 }
@@ -355,9 +373,11 @@ void take_span_scores(const Rows& all, const Span<typename Kv::Element>& span) {
   all.for_each_tile(span.first_key, [&](int first, int count) {
     float* scores = all.scores + first * kSpanTokens;
     kTileFunctions<Kv>[count - 1].score(all.q + first * all.head_dim, span, all.head_dim, scores);
-    for (int row = 0; row < count; ++row) {
+    for (int row = 0; row < count; ++row, scores += kSpanTokens) {
+      if (span.k_scales[0] != nullptr) multiply(scores, span.k_scales, span.num_tiles);
       all.rescale[first + row] =
-          softmax(all.rows[first + row], span.first_key, span.num_tiles, all.cap, scores + row * kSpanTokens);
+          softmax(all.rows[first + row], span.first_key, span.num_tiles, all.cap, scores);
+      if (span.v_scales[0] != nullptr) multiply(scores, span.v_scales, span.num_tiles);
     }
   });
 }
@@ -417,6 +437,10 @@ void attend(const AttentionArgs& args) {
       Span<float> wide = {};
       wide.first_key = span.first_key;
       wide.num_tiles = span.num_tiles;
+      for (int i = 0; i < kTilesPerSpan; ++i) {
+        wide.k_scales[i] = span.k_scales[i];
+        wide.v_scales[i] = span.v_scales[i];
+      }
       widen_k<Kv>(span, args.head_dim, wide_memory, wide);
       take_span_scores<Widened>(all, wide);
       widen_v<Kv>(span, args.head_dim, wide_memory, wide);
@@ -436,7 +460,14 @@ void attend(const AttentionArgs& args) {
 }  // namespace
 
 void attention(const AttentionArgs& args) {
-  return args.kv_type == KvType::kF32 ? attend<F32>(args) : attend<F16>(args);
+  switch (args.kv_type) {
+    case KvType::kF32:
+      return attend<F32>(args);
+    case KvType::kF16:
+      return attend<F16>(args);
+    case KvType::kQ8:
+      return attend<I8>(args);
+  }
 }
 
 }  // namespace kvasir::kernels::HWY_NAMESPACE

@@ -7,6 +7,7 @@
 // effects beyond its outputs.
 
 #include <cstddef>
+#include <cstdint>
 
 #include "base/status.h"
 #include "kernels/activation.h"
@@ -16,7 +17,9 @@
 namespace kvasir::kernels {
 
 enum class WeightType { kF32, kF16, kBf16 };
-enum class KvType { kF32, kF16 };
+// How keys and values are stored. kQ8: as integers from -127 to 127, behind which a tile has the f16 scale of
+// each of its 16 tokens.
+enum class KvType { kF32, kF16, kQ8 };
 
 // y = x w^T + bias. The order over k depends on neither m nor n.
 struct GemmArgs {
@@ -36,6 +39,13 @@ inline constexpr int kTileTokens = 16;
 // Attention takes keys in spans of as many, at multiples of it.
 inline constexpr int kSpanTokens = 64;
 inline constexpr int kMaxAttentionRows = 128;
+
+// Bytes of a tile of K or V of one head.
+constexpr std::size_t kv_tile_bytes(KvType type, int head_dim) {
+  const std::size_t count = static_cast<std::size_t>(head_dim) * kTileTokens;
+  if (type == KvType::kQ8) return count + kTileTokens * sizeof(std::uint16_t);
+  return count * (type == KvType::kF32 ? sizeof(float) : sizeof(std::uint16_t));
+}
 
 // Size of AttentionArgs::scratch: scores and scaled queries of all rows, and K or V of a span as floats.
 constexpr std::size_t attention_scratch_floats(int head_dim) {

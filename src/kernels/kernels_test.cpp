@@ -212,8 +212,7 @@ struct AttentionCase {
       : head_dim(head_dim), type(type), q(num_rows * head_dim) {
     const int num_tokens = last_position + 1;
     const int block_size = tiles_per_block * kTileTokens;
-    const std::size_t element = type == KvType::kF32 ? 4 : 2;
-    const std::size_t head_bytes = head_dim * kTileTokens * element;
+    const std::size_t head_bytes = kv_tile_bytes(type, head_dim);
     args.tile_bytes = 3 * head_bytes;  // ours is the second of three heads
     args.k_offset = head_bytes;
     args.v_offset = args.tile_bytes * tiles_per_block + head_bytes;
@@ -228,10 +227,12 @@ struct AttentionCase {
       auto* block = reinterpret_cast<std::byte*>(blocks[token / block_size].data());
       std::byte* tile = block + token % block_size / kTileTokens * args.tile_bytes;
       const int lane = token % kTileTokens;
+      const float k_scale = put_scale(tile + args.k_offset, lane, random);
+      const float v_scale = put_scale(tile + args.v_offset, lane, random);
       for (int d = 0; d < head_dim; ++d) {
         const float key = 3 * random.near(), value = random.wide();
-        k.push_back(put(tile + args.k_offset, d * kTileTokens + lane, key));
-        v.push_back(put(tile + args.v_offset, lane * head_dim + d, value));
+        k.push_back(put(tile + args.k_offset, d * kTileTokens + lane, key) * k_scale);
+        v.push_back(put(tile + args.v_offset, lane * head_dim + d, value) * v_scale);
       }
     }
     for (const auto& block : blocks) pointers.push_back(reinterpret_cast<const std::byte*>(block.data()));
@@ -249,11 +250,24 @@ struct AttentionCase {
     }
   }
 
+  // Gives the token of a lane a scale where the KV type has one, and returns it.
+  float put_scale(std::byte* tile, int lane, Random& random) const {
+    if (type != KvType::kQ8) return 1;
+    const std::uint16_t half = f32_to_f16(0.02f + 0.01f * random.near());
+    std::memcpy(tile + head_dim * kTileTokens + 2 * lane, &half, 2);
+    return f16_to_f32(half);
+  }
+
   // Stores a value rounded to the KV type, and returns what was stored.
   float put(std::byte* to, std::size_t i, float value) const {
     if (type == KvType::kF32) {
       std::memcpy(to + i * 4, &value, 4);
       return value;
+    }
+    if (type == KvType::kQ8) {
+      const auto integer = static_cast<std::int8_t>(std::lrint(std::fmod(40 * value, 127.5f)));
+      std::memcpy(to + i, &integer, 1);
+      return integer;
     }
     const std::uint16_t half = f32_to_f16(value);
     std::memcpy(to + i * 2, &half, 2);
@@ -295,8 +309,10 @@ struct AttentionCase {
 
 TEST(Attention, TheReferenceIsSoftmaxOfTheKeysThatARowSees) {
   Random random(5);
-  for (const auto& [type, window, soft_cap] :
-       {std::tuple(KvType::kF32, 1000, 0.0f), {KvType::kF16, 1000, 0.0f}, {KvType::kF32, 50, 3.0f}}) {
+  for (const auto& [type, window, soft_cap] : {std::tuple(KvType::kF32, 1000, 0.0f),
+                                               {KvType::kF16, 1000, 0.0f},
+                                               {KvType::kF32, 50, 3.0f},
+                                               {KvType::kQ8, 50, 3.0f}}) {
     AttentionCase attention(4, 100, 24, 2, type, random);
     attention.set_window(window);
     attention.args.soft_cap = soft_cap;
@@ -327,11 +343,12 @@ TEST(Attention, TheReferenceIsSoftmaxOfTheKeysThatARowSees) {
 
 TEST(Attention, EachInstructionSetComputesTheBitsOfTheReferenceHoweverRowsAndKeysAreCut) {
   Random random(6);
+  constexpr KvType kTypes[] = {KvType::kF32, KvType::kF16, KvType::kQ8};
   const int head_dims[] = {2, 6, 12, 16, 22, 36, 64, 80, 96, 128, 256};
   for (int round = 0; round < 400; ++round) {
     const int num_rows = 1 + random.below(round % 4 == 0 ? kMaxAttentionRows : 10);
     AttentionCase attention(num_rows, random.below(300), head_dims[random.below(std::size(head_dims))],
-                            1 + random.below(3), random.below(2) == 0 ? KvType::kF32 : KvType::kF16, random);
+                            1 + random.below(3), kTypes[random.below(3)], random);
     if (random.below(2) == 0) attention.set_window(1 + random.below(200));
     if (random.below(3) == 0) attention.args.soft_cap = 5.0f;
     const std::vector<float> expected = attention.run(scalar_kernels(), 0, num_rows);

@@ -58,8 +58,21 @@ float tanh_of(float x) {
 }
 
 float kv_value(const AttentionArgs& args, const std::byte* tile, int i) {
-  return args.kv_type == KvType::kF32 ? reinterpret_cast<const float*>(tile)[i]
-                                      : f16_to_f32(reinterpret_cast<const std::uint16_t*>(tile)[i]);
+  switch (args.kv_type) {
+    case KvType::kF32:
+      return reinterpret_cast<const float*>(tile)[i];
+    case KvType::kF16:
+      return f16_to_f32(reinterpret_cast<const std::uint16_t*>(tile)[i]);
+    case KvType::kQ8:
+      return reinterpret_cast<const std::int8_t*>(tile)[i];
+  }
+  return 0;
+}
+
+// What multiplies the tile's values of a token.
+float kv_scale(const AttentionArgs& args, const std::byte* tile, int token) {
+  if (args.kv_type != KvType::kQ8) return 1;
+  return f16_to_f32(reinterpret_cast<const std::uint16_t*>(tile + args.head_dim * kTileTokens)[token]);
 }
 
 // For x <= 0.
@@ -88,6 +101,7 @@ void attend_span(const AttentionArgs& args, int first, int num_keys, AttentionRo
     for (int d = 0; d < args.head_dim; ++d) {
       scores[j] = std::fma(row.q[d] * scale, kv_value(args, k, d * kTileTokens + j % kTileTokens), scores[j]);
     }
+    scores[j] *= kv_scale(args, k, j % kTileTokens);
     if (args.soft_cap != 0) scores[j] = args.soft_cap * kLog2E * tanh_of(scores[j]);
     max = std::max(max, scores[j]);
   }
@@ -96,6 +110,7 @@ void attend_span(const AttentionArgs& args, int first, int num_keys, AttentionRo
   for (int j = num_hidden; j < num_keys; ++j) {
     weights[j] = exp2_of(scores[j] - max);
     lanes[j % kLanes] += weights[j];
+    weights[j] *= kv_scale(args, tile_of(j, args.v_offset), j % kTileTokens);
   }
   const float rescale = exp2_of(row.max - max);  // 0 at the first span
   row.sum = std::fma(row.sum, rescale, sum_lanes(lanes));

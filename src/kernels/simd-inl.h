@@ -54,6 +54,14 @@ struct F16 {
     return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), from));
   }
 };
+struct I8 {
+  using Element = std::int8_t;
+  template <class D>
+  static HWY_INLINE hn::Vec<D> load(D d, const std::int8_t* from) {
+    const hn::RebindToSigned<D> wide;
+    return hn::ConvertTo(d, hn::PromoteTo(wide, hn::LoadU(hn::Rebind<std::int8_t, D>(), from)));
+  }
+};
 struct Bf16 {
   using Element = std::uint16_t;
   template <class D>

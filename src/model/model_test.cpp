@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -115,8 +116,8 @@ TEST_P(OwnModel, ATokensBitsDependOnItsSequenceAlone) {
   for (const WeightDtype weight_dtype : {WeightDtype::kAuto, WeightDtype::kQ8_0, WeightDtype::kQ4_0}) {
     const std::vector<Loaded> models = load_ways(GetParam(), weight_dtype);
     Model& reference = *models.front().model;
-    for (int round = 0; round < 2; ++round) {
-      const KvDtype dtype = below(2) == 0 ? KvDtype::kF16 : KvDtype::kF32;
+    for (int round = 0; round < 3; ++round) {
+      const KvDtype dtype = std::array{KvDtype::kF16, KvDtype::kF32, KvDtype::kQ8}[round];
       const int block_size = 16 * (1 + below(3));
       const int num_blocks_each = 150 / block_size + 1;
       std::vector<std::vector<TokenId>> sequences(1 + below(4));
