@@ -17,6 +17,7 @@
 #include "api/api_service.h"
 #include "apps/hub_commands.h"
 #include "apps/loaded_model.h"
+#include "apps/memory_plan.h"
 #include "apps/options.h"
 #include "apps/perplexity.h"
 #include "apps/served_model.h"
@@ -44,7 +45,7 @@ void set_up_log(const std::string& level) {
 
 Status serve(const ModelOptions& model_options, const EngineOptions& engine_options,
              const HttpOptions& http_options, const ServeOptions& serve_options) {
-  KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
+  KVASIR_ASSIGN_OR_RETURN(engine::EngineConfig engine_config, engine_options.engine_config());
   KVASIR_ASSIGN_OR_RETURN(const server::HttpConfig http_config, http_options.http_config());
   KVASIR_ASSIGN_OR_RETURN(const std::size_t reply_memory_bytes, serve_options.reply_memory_bytes());
   const SteadyClock clock;
@@ -59,7 +60,8 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   std::stop_source stopping;
   std::thread loading([&] {
     const auto load = [&]() -> Status {
-      KVASIR_ASSIGN_OR_RETURN(served, load_served_model(model_options, serve_options, stopping.get_token()));
+      KVASIR_ASSIGN_OR_RETURN(served, load_served_model(model_options, serve_options, planning(engine_config),
+                                                        stopping.get_token()));
       KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*served.loaded.model, engine_config, clock));
       return Status();
     };
@@ -92,8 +94,9 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
 // Streams one reply to standard output.
 Status generate(const ModelOptions& model_options, const EngineOptions& engine_options,
                 const api::GenerationSpec& spec) {
-  KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig engine_config, engine_options.engine_config());
-  KVASIR_ASSIGN_OR_RETURN(const ServedModel served, load_served_model(model_options, {}));
+  KVASIR_ASSIGN_OR_RETURN(engine::EngineConfig engine_config, engine_options.engine_config());
+  KVASIR_ASSIGN_OR_RETURN(const ServedModel served,
+                          load_served_model(model_options, {}, planning(engine_config)));
   const SteadyClock clock;
   KVASIR_ASSIGN_OR_RETURN(const auto engine,
                           engine::Engine::start(*served.loaded.model, engine_config, clock));

@@ -37,7 +37,8 @@ Result<std::unique_ptr<tokenizer::Tokenizer>> load_tokenizer(format::ModelFiles&
                                          {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
-Result<LoadedModel> load_model(const ModelOptions& options, const std::stop_token& stop) {
+Result<LoadedModel> load_model(const ModelOptions& options, const CheckMemory& check_memory,
+                               const std::stop_token& stop) {
   const auto begin = std::chrono::steady_clock::now();
   LoadedModel loaded;
   KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(options.model, stop));
@@ -47,6 +48,7 @@ Result<LoadedModel> load_model(const ModelOptions& options, const std::stop_toke
   model::LoadOptions load_options;
   KVASIR_ASSIGN_OR_RETURN(load_options.dtype, options.weight_dtype());
   load_options.weight_cache = options.weight_cache;
+  load_options.check_memory = check_memory;
   load_options.on_progress = show_progress;
   load_options.on_warning = [](const std::string& warning) { spdlog::warn("{}", warning); };
   KVASIR_ASSIGN_OR_RETURN(loaded.model, model::Model::load(*loaded.files, load_options, *loaded.pool));

@@ -96,10 +96,7 @@ Result<engine::EngineConfig> EngineOptions::engine_config() const {
   engine::EngineConfig result = config;
   KVASIR_ASSIGN_OR_RETURN(result.kv_dtype, kv_dtype_of(kv_dtype));
   result.max_age = std::chrono::seconds(max_age_seconds);
-  if (kv_cache_memory.empty()) {
-    result.kv_cache_memory = usable_memory_bytes() / 4;
-    return result;
-  }
+  if (kv_cache_memory.empty()) return result;
   KVASIR_ASSIGN_OR_RETURN(result.kv_cache_memory, memory_size("--kv-cache-memory", kv_cache_memory));
   return result;
 }
@@ -138,6 +135,9 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       "ones")
       ->check(CLI::IsMember(names_of(kDtypes)))
       ->capture_default_str();
+  add(command, "--device", options.device, "Where the model runs; auto: on the CPU")
+      ->check(CLI::IsMember({"auto", "cpu"}))
+      ->capture_default_str();
   add(command, "--weight-cache", options.weight_cache,
       "Folder in which converted weights are kept, so that the next start need not convert them; off by "
       "default");
@@ -155,8 +155,7 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
   engine::EngineConfig& config = options.config;
   add(command, "--kv-cache-memory", options.kv_cache_memory,
       "Memory for keys and values, running and cached, such as 512MiB or 2GiB; default: a quarter of the "
-      "memory that "
-      "this process may use");
+      "memory that this process may use, or what the model leaves of it");
   add_kv_dtype_option(command, options.kv_dtype);
   add(command, "--block-size", config.block_size, "Tokens in a block of the cache, a multiple of 16")
       ->capture_default_str();

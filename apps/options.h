@@ -20,6 +20,7 @@ struct ModelOptions {
   std::string model;  // see hub/model_reference.h; empty: the embedded model
   int threads = 0;    // 0: the physical cores that this process may use
   std::string dtype = "auto";
+  std::string device = "auto";
   std::string weight_cache;  // a folder; empty: none
 
   Result<model::WeightDtype> weight_dtype() const;
@@ -27,10 +28,11 @@ struct ModelOptions {
 
 struct EngineOptions {
   engine::EngineConfig config;
-  std::string kv_cache_memory;  // empty: a quarter of the memory that this process may use
+  std::string kv_cache_memory;  // empty: as plan_memory() finds
   std::string kv_dtype = "f16";
   int max_age_seconds = 1200;
 
+  // kv_cache_memory is 0 where none is given: see plan_memory().
   Result<engine::EngineConfig> engine_config() const;
 };
 

@@ -66,9 +66,9 @@ std::string name_of(const ModelOptions& options) {
 }  // namespace
 
 Result<ServedModel> load_served_model(const ModelOptions& model_options, const ServeOptions& options,
-                                      const std::stop_token& stop) {
+                                      const CheckMemory& check_memory, const std::stop_token& stop) {
   ServedModel served;
-  KVASIR_ASSIGN_OR_RETURN(served.loaded, load_model(model_options, stop));
+  KVASIR_ASSIGN_OR_RETURN(served.loaded, load_model(model_options, check_memory, stop));
   KVASIR_ASSIGN_OR_RETURN(served.tokenizer, load_tokenizer(*served.loaded.files));
   KVASIR_RETURN_IF_ERROR(load_templates(options.chat_template, served));
 

@@ -26,6 +26,6 @@ struct ServedModel {
 
 // Says in the log what a user should know of the chat template.
 Result<ServedModel> load_served_model(const ModelOptions& model_options, const ServeOptions& options,
-                                      const std::stop_token& stop = {});
+                                      const CheckMemory& check_memory = {}, const std::stop_token& stop = {});
 
 }  // namespace kvasir

@@ -6,13 +6,15 @@
 #include <latch>
 #include <utility>
 
+#include "apps/memory_plan.h"
+
 namespace kvasir::bench {
 
 Result<std::unique_ptr<LocalServer>> LocalServer::start(const ModelOptions& model_options,
                                                         const EngineOptions& engine_options) {
-  KVASIR_ASSIGN_OR_RETURN(const engine::EngineConfig config, engine_options.engine_config());
+  KVASIR_ASSIGN_OR_RETURN(engine::EngineConfig config, engine_options.engine_config());
   std::unique_ptr<LocalServer> local(new LocalServer());
-  KVASIR_ASSIGN_OR_RETURN(local->served_, load_served_model(model_options, {}));
+  KVASIR_ASSIGN_OR_RETURN(local->served_, load_served_model(model_options, {}, planning(config)));
   KVASIR_ASSIGN_OR_RETURN(local->engine_,
                           engine::Engine::start(*local->served_.loaded.model, config, local->clock_));
   local->service_ = std::make_unique<api::ApiService>(local->served_.parts(*local->engine_, local->clock_));

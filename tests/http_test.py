@@ -353,6 +353,9 @@ class CommandLine(unittest.TestCase):
         self.assertIn("block size", self.expect_failure("serve", "--block-size", "17", "--port", "0"))
         self.assertIn("--kv-cache-memory", self.expect_failure("serve", "--kv-cache-memory", "lots"))
         self.assertIn("expected at least", self.expect_failure("serve", "--kv-cache-memory", "1KiB", "--port", "0"))
+        too_much = self.expect_failure("serve", "--kv-cache-memory", "100000TiB", "--port", "0")
+        self.assertRegex(too_much, r"weights \d+ MiB, KV cache \d+\.\d GiB, scratch \d+ MiB are more than the [\d.]+ .iB "
+                                   r"that this process may use; a smaller --kv-cache-memory")
         self.assertIn("KVASIR_ISA", self.expect_failure("logits", env={"KVASIR_ISA": "mmx"}))
         self.assertIn("line 2", self.expect_failure("tokenize", stdin='{"text":"a"}\n{"tex":1}\n'))
         self.assertIn("ids below", self.expect_failure("logits", stdin='{"tokens":[99999]}\n'))

@@ -2,10 +2,15 @@
 
 // How a model is loaded.
 
+#include <cstddef>
 #include <functional>
 #include <string>
 
+#include "base/status.h"
+
 namespace kvasir::model {
+
+struct ModelConfig;
 
 // How weights are held: as stored in the file or as suits the model (kAuto, see resolve_dtype), or converted
 // at load. q8_0 and q4_0: 8 and 4 bits, and a scale for each 32 weights; with q4_0 the embedding, the output
@@ -16,6 +21,9 @@ struct LoadOptions {
   WeightDtype dtype = WeightDtype::kAuto;
   // Folder in which converted weights are kept as files, for the next start; empty: nowhere.
   std::string weight_cache = {};
+  // Called when it is known how many bytes the weights will take, in memory of their own or mapped from their
+  // file, and before they are read; an error ends the load. May be empty.
+  std::function<Status(const ModelConfig& config, std::size_t weight_bytes)> check_memory = {};
   // Both may be empty; called on the loading thread. The share of weights that are ready, while some are
   // converted; what went wrong without stopping the load, a line.
   std::function<void(double)> on_progress = {};

@@ -213,6 +213,19 @@ void Model::Impl::prepare_tables_and_buffers() {
   hidden_states.resize(hidden_rows.size() * config.hidden_size);
 }
 
+std::size_t scratch_bytes(const ModelConfig& config, int max_tokens, int max_logits) {
+  const std::size_t hidden = config.hidden_size, num_chosen = config.num_chosen_experts;
+  const std::size_t heads = config.num_heads + config.num_kv_heads;
+  const std::size_t inner =
+      std::max<std::size_t>(config.intermediate_size, num_chosen * config.expert_intermediate_size);
+  const std::size_t of_token =
+      4 * hidden + 2 * heads * config.head_dim + 2 * inner + config.num_experts + num_chosen * hidden;
+  const std::size_t of_logits = hidden + config.vocab_size;
+  const std::size_t of_position = 2 * (config.rope.frequencies.size() + config.local_rope.frequencies.size());
+  return sizeof(float) *
+         (of_token * max_tokens + of_logits * max_logits + of_position * config.max_position_embeddings);
+}
+
 // out may be in.
 void Model::Impl::norm(const float* in, int rows, int columns, const Norm& norm, float* out) {
   if (config.norm == NormKind::kRms) {

@@ -71,4 +71,8 @@ class Model {
   std::unique_ptr<Impl> impl_;
 };
 
+// About the bytes beside weights and KV blocks that forward() takes for steps of up to `max_tokens` tokens,
+// of which `max_logits` have logits, of sequences of any length.
+std::size_t scratch_bytes(const ModelConfig& config, int max_tokens, int max_logits);
+
 }  // namespace kvasir::model

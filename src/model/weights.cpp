@@ -94,6 +94,7 @@ class WeightReader {
     const backend::WeightDtype target = target_dtype(wanted, stored);
     out = {info->data.data(), target, part.num_rows(), columns};
     if (part.is_run() && is_ready(*info, target)) {
+      mapped_bytes_ += backend::matrix_bytes(target, out.rows, columns);
       out.data = info->data.data() + part.first * (info->data.size() / part.total);
       return Status();
     }
@@ -112,6 +113,9 @@ class WeightReader {
     for (int i = 0; i < part.num_rows(); ++i) out[i] = whole[part.row(i)];
     return Status();
   }
+
+  // Of all matrices read so far.
+  std::size_t num_bytes() const { return image_bytes_ + mapped_bytes_; }
 
   // The converted weights: from the weight cache, or made and left there.
   Result<WeightImage> finish(const std::string& fingerprint) {
@@ -223,6 +227,7 @@ class WeightReader {
   ThreadPool& pool_;
   std::vector<Converted> converted_;
   std::size_t image_bytes_ = 0;
+  std::size_t mapped_bytes_ = 0;            // of matrices that stay in their file
   std::map<std::string, int> num_rounded_;  // matrices by the types whose blocks are rounded again
 };
 
@@ -394,6 +399,7 @@ Result<Weights> read_weights(const format::ModelFiles& files, const TensorMap& t
   Weights weights;
   WeightReader reader(files, tensors, options, pool);
   KVASIR_RETURN_IF_ERROR(ModelReader(reader, config).read(weights));
+  if (options.check_memory) KVASIR_RETURN_IF_ERROR(options.check_memory(config, reader.num_bytes()));
   KVASIR_ASSIGN_OR_RETURN(weights.image, reader.finish(fingerprint));
   if (config.tie_word_embeddings) weights.output = weights.embedding;
   return weights;
