@@ -57,17 +57,25 @@ class Config {
     return rope.is_object() ? rope : json::object();
   }
 
+  // By the class of the model or, in files that name none, by its type.
   Result<std::string> architecture() const {
-    constexpr std::pair<const char*, const char*> kArchitectures[] = {{"LlamaForCausalLM", "llama"},
-                                                                      {"MistralForCausalLM", "llama"},
-                                                                      {"Qwen2ForCausalLM", "qwen2"},
-                                                                      {"Qwen3ForCausalLM", "qwen3"}};
+    struct Known {
+      const char *class_name, *model_type, *architecture;
+    };
+    constexpr Known kKnown[] = {{"LlamaForCausalLM", "llama", "llama"},
+                                {"MistralForCausalLM", "mistral", "llama"},
+                                {"Qwen2ForCausalLM", "qwen2", "qwen2"},
+                                {"Qwen3ForCausalLM", "qwen3", "qwen3"}};
     const json classes = get("architectures");
-    for (const auto& [name, architecture] : kArchitectures) {
-      if (classes.is_array() && !classes.empty() && classes[0] == name) return std::string(architecture);
+    const bool has_class = classes.is_array() && !classes.empty();
+    for (const Known& known : kKnown) {
+      if (has_class ? classes[0] == known.class_name : get("model_type") == known.model_type) {
+        return std::string(known.architecture);
+      }
     }
     return wrong(where_, "architectures",
-                 "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or Qwen3ForCausalLM", classes);
+                 "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or Qwen3ForCausalLM",
+                 has_class ? classes : get("model_type"));
   }
 
   Result<std::uint32_t> head_dim() const {
