@@ -26,6 +26,8 @@ Result<format::ModelFiles> open_model_files(const std::string& model, const std:
   if (reference.kind == hub::ModelReference::Kind::kEmbedded) {
     return format::ModelFiles::from_memory("embedded model", kFiles);
   }
+  // The hub's variables need not make sense for what lies here.
+  if (reference.kind != hub::ModelReference::Kind::kRepo) return format::ModelFiles::open(reference.path);
   KVASIR_ASSIGN_OR_RETURN(const hub::ModelSource source, open_hub());
   KVASIR_ASSIGN_OR_RETURN(const hub::LocalModel local, source.find(reference, stop));
   return format::ModelFiles::open(local.gguf_files.empty() ? local.folder : local.gguf_files.front());

@@ -148,6 +148,18 @@ class Pull(HubTestCase):
         self.assertIn("chat_template.jinja, which it can do without", err)
         self.run_kvasir(*PROMPT, "--model", NAME, HF_HUB_OFFLINE="1")
 
+    def test_a_start_does_not_follow_the_branch(self):
+        self.run_kvasir("pull", NAME)
+        new = self.hub.add(NAME, TINY | {"chat_template.jinja": b"x"})
+        new.commit = "c" * 40
+        self.hub.repos[NAME]["old"] = self.repo
+        (self.folder / ".no_exist" / self.repo.commit / "chat_template.jinja").unlink()
+        self.hub.requests.clear()
+        self.run_kvasir(*PROMPT, "--model", NAME)
+        self.assertEqual(self.hub.paths(), [f"/api/models/{NAME}/revision/{self.repo.commit}"])
+        self.assertEqual((self.folder / "refs/main").read_text(), self.repo.commit)
+        self.assertEqual(len(list((self.folder / "snapshots").iterdir())), 1)
+
     def test_progress_is_told(self):
         _, _, err = self.finish(self.start("pull", NAME))
         self.assertRegex(err, r"(?m)^downloading: [\d.]+ MB of [\d.]+ MB \(100%\)$")
@@ -379,6 +391,12 @@ class Gguf(HubTestCase):
         self.run_kvasir("rm", "org/m-GGUF")
         self.expect_failure("pull", "org/m-GGUF:F16")
 
+    def test_a_file_of_the_hub_runs(self):
+        path = self.home / "tiny.gguf"
+        self.run_kvasir("convert", str(ROOT / "models/tiny"), str(path))
+        self.hub.add("org/tiny-GGUF", {"tiny-BF16.gguf": path.read_bytes()})
+        self.assertEqual(self.run_kvasir(*PROMPT, "--model", "org/tiny-GGUF:bf16"), self.run_kvasir(*PROMPT))
+
     def test_what_there_is_is_said(self):
         for reference in ("org/m-GGUF", "org/m-GGUF:Q5_K_M", "org/m-GGUF:none.gguf"):
             line = self.expect_failure("pull", reference)
@@ -412,6 +430,11 @@ class Cache(HubTestCase):
             listed = json.loads(server.request("GET", "/v1/models")[2])["data"]
             self.assertEqual([model["id"] for model in listed], [NAME])
             self.assertEqual(server.request("GET", f"/v1/models/{NAME}")[0], 200)
+
+    def test_a_folder_needs_none_of_the_variables(self):
+        nothing = dict.fromkeys(("HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"), "")
+        self.run_kvasir(*PROMPT, "--model", str(ROOT / "models/tiny"), **nothing)
+        self.assertIn("HOME", self.expect_failure(*PROMPT, "--model", NAME, **nothing))
 
     def test_a_folder_counts_before_the_hub(self):
         (self.home / NAME).mkdir(parents=True)

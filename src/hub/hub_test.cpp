@@ -167,15 +167,6 @@ TEST(GgufNames, AQuantisationNamesOneFile) {
             "o/n: expected 'Q4_0', but there are no GGUF files");
 }
 
-TEST(GgufNames, PartsOfAFileLieBesideIt) {
-  const Folder folder;
-  folder.write("m-00001-of-00002.gguf", "");
-  const std::string first = (folder.path() / "m-00001-of-00002.gguf").string();
-  EXPECT_EQ(find_gguf_file(first).status().code(), StatusCode::kNotFound);
-  folder.write("m-00002-of-00002.gguf", "");
-  EXPECT_EQ(find_gguf_file(first)->gguf_files.size(), 2u);
-}
-
 TEST(HubSettings, FollowTheVariablesOfHuggingFace) {
   std::map<std::string, std::string> variables;
   const auto read = [&] {

@@ -106,27 +106,16 @@ Result<std::vector<std::string>> read_weights_index(const std::string& folder) {
 }
 
 Result<CacheLookup> look_up(const HubCache& cache, const ModelReference& reference) {
+  CacheLookup lookup;
   const auto commit = cache.commit_of(reference.repo, reference.revision_or_main());
   if (!commit) {
-    CacheLookup lookup;
     lookup.missing = "the revision " + std::string(reference.revision_or_main());
     return lookup;
   }
-  return reference.file.empty() ? look_up_safetensors(cache, reference.repo, *commit)
-                                : look_up_gguf(cache, reference, *commit);
-}
-
-Result<LocalModel> find_gguf_file(const std::string& path) {
-  LocalModel model;
-  model.folder = std::filesystem::path(path).parent_path().string();
-  for (std::string& part : gguf_parts(path)) {
-    std::error_code failure;
-    if (!std::filesystem::is_regular_file(part, failure)) {
-      return error(StatusCode::kNotFound, "{}: expected all parts beside it, there is no {}", path, part);
-    }
-    model.gguf_files.push_back(std::move(part));
-  }
-  return model;
+  KVASIR_ASSIGN_OR_RETURN(lookup, reference.file.empty() ? look_up_safetensors(cache, reference.repo, *commit)
+                                                         : look_up_gguf(cache, reference, *commit));
+  lookup.commit = *commit;
+  return lookup;
 }
 
 }  // namespace kvasir::hub

@@ -33,6 +33,7 @@ constexpr std::string_view kWeightsIndexFile = "model.safetensors.index.json";
 Result<std::vector<std::string>> read_weights_index(const std::string& folder);
 
 struct CacheLookup {
+  std::string commit;               // of the revision; empty: the cache does not know it
   std::optional<LocalModel> model;  // all that is required is there
   bool is_complete = false;         // so is all that is optional, as far as the commit has it
   std::string missing;              // what is not there, for a message
@@ -41,8 +42,5 @@ struct CacheLookup {
 // What the cache has of a repository's model. No network. Errors: an index that cannot be read, a file name
 // that may mean several.
 Result<CacheLookup> look_up(const HubCache& cache, const ModelReference& reference);
-
-// The parts of the GGUF file at `path`. Errors: kNotFound when one of them is not beside it.
-Result<LocalModel> find_gguf_file(const std::string& path);
 
 }  // namespace kvasir::hub

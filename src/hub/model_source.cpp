@@ -22,8 +22,6 @@ ModelSource::ModelSource(HubSettings settings, SourceEvents events)
     : settings_(std::move(settings)), cache_(settings_.cache), events_(std::move(events)) {}
 
 Result<LocalModel> ModelSource::find(const ModelReference& reference, const std::stop_token& stop) const {
-  if (reference.kind == ModelReference::Kind::kFolder) return LocalModel{reference.path, {}};
-  if (reference.kind == ModelReference::Kind::kGgufFile) return find_gguf_file(reference.path);
   KVASIR_ASSIGN_OR_RETURN(CacheLookup lookup, look_up(cache_, reference));
   if (lookup.is_complete) return *lookup.model;
   const std::string lacks =
@@ -32,8 +30,11 @@ Result<LocalModel> ModelSource::find(const ModelReference& reference, const std:
     if (lookup.model) return *lookup.model;
     return error(StatusCode::kUnavailable, "{}, and HF_HUB_OFFLINE forbids to ask the hub", lacks);
   }
+  ModelReference wanted = reference;
+  // What runs stays at its commit, whatever it is asked for.
+  if (lookup.model) wanted.revision = lookup.commit;
   const bool is_needed = !lookup.model;
-  Pull pull(settings_, cache_, reference, events_.on_progress, events_.on_notice, is_needed, stop);
+  Pull pull(settings_, cache_, wanted, events_.on_progress, events_.on_notice, is_needed, stop);
   const Result<std::string> commit = pull.run();
   if (commit.ok()) return at_commit(cache_, reference, *commit);
   if (lookup.model && commit.status().code() != StatusCode::kCancelled) {

@@ -1,6 +1,6 @@
 #pragma once
 
-// A model's files from wherever its reference says: a folder, a file, the cache, else the hub.
+// A model's files from the cache, else from the hub.
 
 #include <functional>
 #include <stop_token>
@@ -24,13 +24,14 @@ struct SourceEvents {
 
 class ModelSource {
  public:
+  // References are to repositories (ModelReference::Kind::kRepo).
   ModelSource(HubSettings settings, SourceEvents events);
 
   const HubCache& cache() const { return cache_; }
 
-  // The files of a reference that is not to the embedded model. A repository's come from the cache when it
-  // has them all: no network then, and no look for a newer commit. What a model can do without is asked for,
-  // but not insisted on. Errors: those of look_up(), find_gguf_file() and pull().
+  // The files of a repository's model: from the cache when it has them all, with no network and no look for a
+  // newer commit, else from the hub. What a model can do without is asked for at the commit that is there,
+  // but not insisted on. Errors: those of look_up() and pull().
   Result<LocalModel> find(const ModelReference& reference, const std::stop_token& stop) const;
 
   // Asks the hub what a repository's revision is at and downloads what the cache lacks of that, four files at
