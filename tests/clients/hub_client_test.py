@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import fake_hub
@@ -90,8 +91,11 @@ class HubClient(unittest.TestCase):
                 self.hub.requests.clear()
                 process = subprocess.Popen(command, env=self.environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 others = [self.repo.etag(name) for name in PATTERNS if name != "model.safetensors"]
+                end = time.monotonic() + PATIENCE_SECONDS
                 while not all((home / "hub/models--org--tiny-model/blobs" / etag).exists() for etag in others):
                     self.assertIsNone(process.poll())
+                    self.assertLess(time.monotonic(), end)
+                    time.sleep(0.05)
                 self.assertEqual(self.hub.paths(is_storage=True), [])
             self.assertEqual(process.wait(PATIENCE_SECONDS), 0)
             self.assertEqual(len(self.hub.paths(is_storage=True)), 1)
