@@ -19,7 +19,7 @@ NUM_CLIENTS = 64
 SECONDS = float(os.environ.get("KVASIR_SOAK_SECONDS", 300))
 WARM_UP_SECONDS = min(60, SECONDS / 3)
 # The load comes in waves: in each of these periods all clients ask for some seconds, then the server is idle.
-PERIOD_SECONDS, WAVE_SECONDS = 10, 4
+PERIOD_SECONDS, WAVE_SECONDS = 10, 3
 # A client that waits longer than this for a reply is stuck.
 STUCK_SECONDS = 60
 BAD_BODIES = [b"", b"{", b"[]", b'{"prompt":', b"\xff\xfe", b'{"prompt":{}}', b'{"messages":[{}]}', b'{"nonsense":1}',
