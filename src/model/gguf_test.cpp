@@ -1,6 +1,7 @@
 // Models from GGUF files: the tensors under their Hugging Face names, and the logits of the reference.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -140,7 +141,9 @@ class GgufExport : public ::testing::Test {
   }
 
   const std::filesystem::path data_ = kvasir::testing::test_data_dir();
-  const std::filesystem::path file_ = std::filesystem::path(::testing::TempDir()) / "kvasir_export_test.gguf";
+  // Tests run at the same time, each in a process of its own.
+  const std::filesystem::path file_ =
+      std::filesystem::path(::testing::TempDir()) / fmt::format("kvasir-export-{}.gguf", getpid());
 };
 
 TEST_F(GgufExport, AnExportedModelIsTheSameModel) {
