@@ -20,9 +20,8 @@ namespace kvasir::format {
 Result<TensorMap> parse_safetensors(const std::string& name, std::span<const std::byte> bytes);
 
 // The tensors of a model: of its GGUF file, of model.safetensors, or of the shards that
-// model.safetensors.index.json names. The
-// views are valid as long as `files`. Errors: those above; kNotFound; kCorrupt for an index that disagrees
-// with its shards.
+// model.safetensors.index.json names. The views are valid as long as `files`. Errors: those above; kNotFound;
+// kCorrupt for an index that disagrees with its shards.
 Result<TensorMap> read_tensors(ModelFiles& files);
 
 }  // namespace kvasir::format

@@ -2,8 +2,8 @@
 
 // Reads one JSON object of a model's configuration and keeps account of its keys: what nobody asked for is
 // refused by finish(), so that no option is silently ignored (an empty list or object says nothing and may
-// stay). A key that is null counts as missing. The first
-// error is kept, and values asked for after it are defaults; finish() returns it.
+// stay). A key that is null counts as missing. The first error is kept, and values asked for after it are
+// defaults; finish() returns it.
 
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
