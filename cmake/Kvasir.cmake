@@ -29,6 +29,10 @@ if(KVASIR_SANITIZE)
     target_compile_options(kvasir_options INTERFACE -Wno-maybe-uninitialized -Wno-mismatched-new-delete)
   endif()
 endif()
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # It warns of what a header must not have, and takes sources that are compiled together for headers.
+  target_compile_options(kvasir_options INTERFACE -Wno-subobject-linkage)
+endif()
 target_include_directories(kvasir_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 
 # What nearly every test includes, compiled once for all of them: without it that would be most of a build's time.

@@ -21,12 +21,12 @@ void read_logprobs(FieldReader& reader, GenerationSpec& spec) {
   if (wants_logprobs) spec.num_logprobs = num_top.value_or(0);
 }
 
-constexpr OpenAiCall::Names kNames = {"chatcmpl-", "chat.completion", "chat.completion.chunk"};
+constexpr OpenAiCall::Names kChatNames = {"chatcmpl-", "chat.completion", "chat.completion.chunk"};
 
 class ChatCall : public OpenAiCall {
  public:
   ChatCall(std::unique_ptr<Generation> generation, const Environment& environment, const ToolUse& tools)
-      : OpenAiCall(std::move(generation), environment, kNames) {
+      : OpenAiCall(std::move(generation), environment, kChatNames) {
     for (int i = 0; i < this->generation().spec().num_samples; ++i) readers_.emplace_back(tools, "call_");
   }
 

@@ -14,12 +14,12 @@ using nlohmann::ordered_json;
 
 constexpr int kDefaultMaxTokens = 16;  // as OpenAI's
 
-constexpr OpenAiCall::Names kNames = {"cmpl-", "text_completion", "text_completion"};
+constexpr OpenAiCall::Names kCompletionNames = {"cmpl-", "text_completion", "text_completion"};
 
 class CompletionCall : public OpenAiCall {
  public:
   CompletionCall(std::unique_ptr<Generation> generation, const Environment& environment)
-      : OpenAiCall(std::move(generation), environment, kNames) {
+      : OpenAiCall(std::move(generation), environment, kCompletionNames) {
     const GenerationSpec& spec = this->generation().spec();
     const int num_choices = static_cast<int>(this->generation().prompts().size()) * spec.num_samples;
     const int num_top = spec.num_logprobs.value_or(0);

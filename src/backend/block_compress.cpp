@@ -14,7 +14,7 @@ namespace {
 
 using Byte = std::uint8_t;
 
-constexpr int kGroup = 32, kSuper = 256, kGroups = kSuper / kGroup;
+constexpr int kGroups = kSuperBlockWeights / kBlockWeights;
 constexpr int kMaxQ4 = 15, kMaxScale = 63;
 
 void store_half(float value, Byte* to) {
@@ -33,24 +33,24 @@ float extreme(const float* w, int count) {
 }
 
 void compress_q8_0(const float* w, Byte* block) {
-  const float largest = std::abs(extreme(w, kGroup)), d = largest / 127;
+  const float largest = std::abs(extreme(w, kBlockWeights)), d = largest / 127;
   const float inverse = d > 0 && std::isfinite(d) ? 1 / d : 0;
   store_half(d, block);
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kBlockWeights; ++i) {
     const float value = inverse == 0 ? 0 : w[i] * inverse;
     block[2 + i] = static_cast<Byte>(static_cast<std::int8_t>(std::round(value)));
   }
 }
 
 void compress_q4_0(const float* w, Byte* block) {
-  const float d = extreme(w, kGroup) / -8;
+  const float d = extreme(w, kBlockWeights) / -8;
   const float inverse = d != 0 && std::isfinite(d) ? 1 / d : 0;
   store_half(d, block);
   const auto round_4 = [&](float value) {
     return inverse == 0 ? 8 : std::clamp(static_cast<int>(value * inverse + 8.5f), 0, kMaxQ4);
   };
-  for (int i = 0; i < kGroup / 2; ++i) {
-    block[2 + i] = static_cast<Byte>(round_4(w[i]) | round_4(w[i + kGroup / 2]) << 4);
+  for (int i = 0; i < kBlockWeights / 2; ++i) {
+    block[2 + i] = static_cast<Byte>(round_4(w[i]) | round_4(w[i + kBlockWeights / 2]) << 4);
   }
 }
 
@@ -67,17 +67,17 @@ int nearest_q(float value, Line line) {
 // The line nearest to the group, in the sense of least squares, for the integers that `guess` rounds to.
 Line fit(const float* w, Line guess) {
   double sum_q = 0, sum_qq = 0, sum_w = 0, sum_qw = 0;
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kBlockWeights; ++i) {
     const int q = nearest_q(w[i], guess);
     sum_q += q;
     sum_qq += q * q;
     sum_w += w[i];
     sum_qw += q * w[i];
   }
-  const double determinant = kGroup * sum_qq - sum_q * sum_q;
+  const double determinant = kBlockWeights * sum_qq - sum_q * sum_q;
   if (determinant <= 0) return guess;
-  double step = (kGroup * sum_qw - sum_q * sum_w) / determinant;
-  double minimum = (sum_q * step - sum_w) / kGroup;
+  double step = (kBlockWeights * sum_qw - sum_q * sum_w) / determinant;
+  double minimum = (sum_q * step - sum_w) / kBlockWeights;
   if (minimum < 0) {
     minimum = 0;
     step = sum_qq > 0 ? sum_qw / sum_qq : 0;
@@ -88,7 +88,7 @@ Line fit(const float* w, Line guess) {
 
 double squared_error(const float* w, Line line) {
   double sum = 0;
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kBlockWeights; ++i) {
     const double difference = line.step * nearest_q(w[i], line) - line.minimum - w[i];
     sum += difference * difference;
   }
@@ -97,8 +97,8 @@ double squared_error(const float* w, Line line) {
 
 // Of the lines fitted from several steps near range / 15 the one with the smallest error.
 Line best_line(const float* w) {
-  const float low = std::min(0.0f, *std::min_element(w, w + kGroup));
-  const float high = std::max(low, *std::max_element(w, w + kGroup));
+  const float low = std::min(0.0f, *std::min_element(w, w + kBlockWeights));
+  const float high = std::max(low, *std::max_element(w, w + kBlockWeights));
   Line best = {(high - low) / kMaxQ4, -low};
   if (best.step <= 0) return best;
   double least = squared_error(w, best);
@@ -120,11 +120,11 @@ int to_scale(float value, float unit) {
 
 void compress_q4_k(const float* w, Byte* block) {
   std::memset(block, 0, 144);
-  const float largest = extreme(w, kSuper);
+  const float largest = extreme(w, kSuperBlockWeights);
   if (!std::isfinite(largest)) return store_half(largest, block);
   Line lines[kGroups], units;
   for (int g = 0; g < kGroups; ++g) {
-    lines[g] = best_line(w + g * kGroup);
+    lines[g] = best_line(w + g * kBlockWeights);
     units.step = std::max(units.step, lines[g].step / kMaxScale);
     units.minimum = std::max(units.minimum, lines[g].minimum / kMaxScale);
   }
@@ -145,8 +145,9 @@ void compress_q4_k(const float* w, Byte* block) {
       scales[g] |= static_cast<Byte>(minimum >> 4 << 6);
     }
     const Line line = {units.step * static_cast<float>(step), units.minimum * static_cast<float>(minimum)};
-    for (int i = 0; i < kGroup; ++i) {
-      quants[g / 2 * kGroup + i] |= static_cast<Byte>(nearest_q(w[g * kGroup + i], line) << (g % 2 * 4));
+    for (int i = 0; i < kBlockWeights; ++i) {
+      quants[g / 2 * kBlockWeights + i] |=
+          static_cast<Byte>(nearest_q(w[g * kBlockWeights + i], line) << (g % 2 * 4));
     }
   }
 }

@@ -1,8 +1,8 @@
 #include "backend/block_types.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include "base/check.h"
 #include "kernels/float_formats.h"
@@ -11,17 +11,6 @@ namespace kvasir::backend {
 namespace {
 
 using Byte = std::uint8_t;
-
-// By BlockType.
-constexpr std::pair<std::string_view, BlockType> kNames[] = {
-    {"F32", BlockType::kF32},   {"F16", BlockType::kF16},     {"BF16", BlockType::kBf16},
-    {"Q4_0", BlockType::kQ4_0}, {"Q4_1", BlockType::kQ4_1},   {"Q5_0", BlockType::kQ5_0},
-    {"Q5_1", BlockType::kQ5_1}, {"Q8_0", BlockType::kQ8_0},   {"Q2_K", BlockType::kQ2_K},
-    {"Q3_K", BlockType::kQ3_K}, {"Q4_K", BlockType::kQ4_K},   {"Q5_K", BlockType::kQ5_K},
-    {"Q6_K", BlockType::kQ6_K}, {"IQ4_NL", BlockType::kIq4Nl}};
-
-constexpr int kGroup = 32;   // weights of a small block
-constexpr int kSuper = 256;  // weights of a large one
 
 float half_at(const Byte* from) {
   std::uint16_t bits;
@@ -37,9 +26,9 @@ int signed_at(const Byte* from) {
 // weight i.
 template <typename Value>
 void expand_nibbles(const Byte* nibbles, float* out, const Value& value) {
-  for (int i = 0; i < kGroup / 2; ++i) {
+  for (int i = 0; i < kBlockWeights / 2; ++i) {
     out[i] = value(i, nibbles[i] & 15);
-    out[i + kGroup / 2] = value(i + kGroup / 2, nibbles[i] >> 4);
+    out[i + kBlockWeights / 2] = value(i + kBlockWeights / 2, nibbles[i] >> 4);
   }
 }
 
@@ -92,7 +81,7 @@ void expand_q5_1(const Byte* block, float* out) {
 // | f16 d | 32 int8 |
 void expand_q8_0(const Byte* block, float* out) {
   const float d = half_at(block);
-  for (int i = 0; i < kGroup; ++i) out[i] = d * static_cast<float>(signed_at(block + 2 + i));
+  for (int i = 0; i < kBlockWeights; ++i) out[i] = d * static_cast<float>(signed_at(block + 2 + i));
 }
 
 // Like Q4_0 with 16 values that are not evenly apart.
@@ -107,7 +96,7 @@ void expand_iq4_nl(const Byte* block, float* out) {
 void expand_q2_k(const Byte* block, float* out) {
   const Byte *scales = block, *quants = block + 16;
   const float d = half_at(block + 80), dmin = half_at(block + 82);
-  for (int i = 0; i < kSuper; ++i) {
+  for (int i = 0; i < kSuperBlockWeights; ++i) {
     const Byte scale = scales[i / 16];
     const int q = quants[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
     out[i] =
@@ -121,7 +110,7 @@ void expand_q2_k(const Byte* block, float* out) {
 void expand_q3_k(const Byte* block, float* out) {
   const Byte *high = block, *quants = block + 32, *scales = block + 96;
   const float d = half_at(block + 108);
-  for (int i = 0; i < kSuper; ++i) {
+  for (int i = 0; i < kSuperBlockWeights; ++i) {
     const int group = i / 16;
     const int low = scales[group % 8] >> (group / 8 * 4) & 15;
     const int scale = (low | (scales[8 + group % 4] >> (group / 4 * 2) & 3) << 4) - 32;
@@ -150,10 +139,10 @@ int nibble_of_super(const Byte* quants, int i) {
 // | f16 d | f16 dmin | 12 bytes: scales and minima | 128 bytes: 4 bits |
 void expand_q4_k(const Byte* block, float* out) {
   const float d = half_at(block), dmin = half_at(block + 2);
-  for (int group = 0; group < kSuper / kGroup; ++group) {
+  for (int group = 0; group < kSuperBlockWeights / kBlockWeights; ++group) {
     const auto [scale, minimum] = scale_and_minimum(block + 4, group);
     const float step = d * static_cast<float>(scale), offset = dmin * static_cast<float>(minimum);
-    for (int i = group * kGroup; i < (group + 1) * kGroup; ++i) {
+    for (int i = group * kBlockWeights; i < (group + 1) * kBlockWeights; ++i) {
       out[i] = step * static_cast<float>(nibble_of_super(block + 16, i)) - offset;
     }
   }
@@ -162,10 +151,10 @@ void expand_q4_k(const Byte* block, float* out) {
 // | f16 d | f16 dmin | 12 bytes: scales and minima | 32 bytes: fifth bits | 128 bytes: 4 bits |
 void expand_q5_k(const Byte* block, float* out) {
   const float d = half_at(block), dmin = half_at(block + 2);
-  for (int group = 0; group < kSuper / kGroup; ++group) {
+  for (int group = 0; group < kSuperBlockWeights / kBlockWeights; ++group) {
     const auto [scale, minimum] = scale_and_minimum(block + 4, group);
     const float step = d * static_cast<float>(scale), offset = dmin * static_cast<float>(minimum);
-    for (int i = group * kGroup; i < (group + 1) * kGroup; ++i) {
+    for (int i = group * kBlockWeights; i < (group + 1) * kBlockWeights; ++i) {
       const int high = block[16 + i % 32] >> group & 1;
       out[i] = step * static_cast<float>(nibble_of_super(block + 48, i) | high << 4) - offset;
     }
@@ -177,7 +166,7 @@ void expand_q5_k(const Byte* block, float* out) {
 void expand_q6_k(const Byte* block, float* out) {
   const Byte *low = block, *high = block + 128, *scales = block + 192;
   const float d = half_at(block + 208);
-  for (int i = 0; i < kSuper; ++i) {
+  for (int i = 0; i < kSuperBlockWeights; ++i) {
     const int low_bits = low[i / 128 * 64 + i % 64] >> (i % 128 / 64 * 4) & 15;
     const int high_bits = high[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
     out[i] = d * static_cast<float>(signed_at(scales + i / 16)) *
@@ -185,44 +174,63 @@ void expand_q6_k(const Byte* block, float* out) {
   }
 }
 
-// By BlockType.
+// In the order of BlockType.
 struct Entry {
+  BlockType type;
+  std::string_view name;
   BlockSize size;
   void (*expand)(const Byte* block, float* out);
+  std::optional<WeightDtype> held_as;
 };
 constexpr Entry kEntries[] = {
-    {{1, 4}, expand_f32},      {{1, 2}, expand_f16},      {{1, 2}, expand_bf16},
-    {{32, 18}, expand_q4_0},   {{32, 20}, expand_q4_1},   {{32, 22}, expand_q5_0},
-    {{32, 24}, expand_q5_1},   {{32, 34}, expand_q8_0},   {{256, 84}, expand_q2_k},
-    {{256, 110}, expand_q3_k}, {{256, 144}, expand_q4_k}, {{256, 176}, expand_q5_k},
-    {{256, 210}, expand_q6_k}, {{32, 18}, expand_iq4_nl},
+    {BlockType::kF32, "F32", {1, 4}, expand_f32, WeightDtype::kF32},
+    {BlockType::kF16, "F16", {1, 2}, expand_f16, WeightDtype::kF16},
+    {BlockType::kBf16, "BF16", {1, 2}, expand_bf16, WeightDtype::kBf16},
+    {BlockType::kQ4_0, "Q4_0", {32, 18}, expand_q4_0, WeightDtype::kQ4_0},
+    {BlockType::kQ4_1, "Q4_1", {32, 20}, expand_q4_1, std::nullopt},
+    {BlockType::kQ5_0, "Q5_0", {32, 22}, expand_q5_0, std::nullopt},
+    {BlockType::kQ5_1, "Q5_1", {32, 24}, expand_q5_1, std::nullopt},
+    {BlockType::kQ8_0, "Q8_0", {32, 34}, expand_q8_0, WeightDtype::kQ8_0},
+    {BlockType::kQ2_K, "Q2_K", {256, 84}, expand_q2_k, std::nullopt},
+    {BlockType::kQ3_K, "Q3_K", {256, 110}, expand_q3_k, std::nullopt},
+    {BlockType::kQ4_K, "Q4_K", {256, 144}, expand_q4_k, WeightDtype::kQ4_K},
+    {BlockType::kQ5_K, "Q5_K", {256, 176}, expand_q5_k, WeightDtype::kQ5_K},
+    {BlockType::kQ6_K, "Q6_K", {256, 210}, expand_q6_k, WeightDtype::kQ6_K},
+    {BlockType::kIq4Nl, "IQ4_NL", {32, 18}, expand_iq4_nl, std::nullopt},
 };
 
-const Entry& entry_of(BlockType type) {
+constexpr const Entry& entry_of(BlockType type) {
   return kEntries[static_cast<std::size_t>(type)];
 }
+static_assert(std::ranges::all_of(kEntries, [](const Entry& e) { return entry_of(e.type).name == e.name; }));
 
 }  // namespace
 
 std::optional<BlockType> block_type_of(std::string_view name) {
-  for (const auto& [known, type] : kNames) {
-    if (name == known) return type;
+  for (const Entry& entry : kEntries) {
+    if (name == entry.name) return entry.type;
   }
   return std::nullopt;
 }
 
 std::string_view name_of(BlockType type) {
-  return kNames[static_cast<std::size_t>(type)].first;
+  return entry_of(type).name;
 }
 
 BlockSize block_size(BlockType type) {
   return entry_of(type).size;
 }
 
+std::optional<WeightDtype> held_as(BlockType type) {
+  return entry_of(type).held_as;
+}
+
 void expand(BlockType type, const std::byte* blocks, std::size_t num_blocks, float* out) {
-  const auto& [size, expand_block] = entry_of(type);
+  const Entry& entry = entry_of(type);
   const auto* from = reinterpret_cast<const Byte*>(blocks);
-  for (std::size_t i = 0; i < num_blocks; ++i) expand_block(from + i * size.bytes, out + i * size.weights);
+  for (std::size_t i = 0; i < num_blocks; ++i) {
+    entry.expand(from + i * entry.size.bytes, out + i * entry.size.weights);
+  }
 }
 
 }  // namespace kvasir::backend

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string_view>
 
+#include "backend/matrix.h"
+
 namespace kvasir::backend {
 
 enum class BlockType {
@@ -32,10 +34,16 @@ std::optional<BlockType> block_type_of(std::string_view name);
 
 std::string_view name_of(BlockType type);
 
+inline constexpr int kBlockWeights = 32;        // of Q4_0 to Q8_0 and IQ4_NL, and of a group in a K block
+inline constexpr int kSuperBlockWeights = 256;  // of the K types
+
 struct BlockSize {
   std::size_t weights, bytes;
 };
 BlockSize block_size(BlockType type);
+
+// The form of a matrix that holds exactly these weights. Nothing for blocks that there is no product with.
+std::optional<WeightDtype> held_as(BlockType type);
 
 // The floats that `num_blocks` blocks stand for, bit for bit as the format's own implementation computes
 // them. blocks: block_size(type).bytes each, may be misaligned. out: block_size(type).weights each.

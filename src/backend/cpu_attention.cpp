@@ -12,8 +12,6 @@
 namespace kvasir::backend {
 namespace {
 
-constexpr int kRowGrain = 16;
-
 // Where one layer's K and V lie in a block, in bytes.
 struct LayerPlace {
   LayerPlace(const KvLayout& layout, int layer)

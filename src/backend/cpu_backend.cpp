@@ -12,7 +12,6 @@ namespace kvasir::backend {
 namespace {
 
 constexpr int kLanes = 16;
-constexpr int kRowGrain = 16;
 
 // The mean of of(x[i]).
 template <typename Function>

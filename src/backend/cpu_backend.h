@@ -119,6 +119,9 @@ class CpuBackend {
   void soft_cap(float* x, float cap, std::size_t count);
 
  private:
+  // Rows that a thread takes at a time where little is done with each.
+  static constexpr int kRowGrain = 16;
+
   CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels);
   void multiply(const float* x, int rows, std::span<const Projection> projections);
   void multiply_columns(const float* x, const Projection& projection, int num_rows, int from, int to,

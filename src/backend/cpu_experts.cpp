@@ -11,7 +11,8 @@
 namespace kvasir::backend {
 namespace {
 
-constexpr int kRowGrain = 4;
+// Rows that a thread takes at a time: each is as much work as some rows of the other layers.
+constexpr int kExpertRowGrain = 4;
 
 // The experts of one row and their weights, by rank.
 void choose(const float* scores, int num_experts, int num_chosen, bool normalizes, int* experts,
@@ -46,7 +47,7 @@ void CpuBackend::route(const float* scores, int rows, int num_experts, int num_c
   routing.experts.resize(routing.num_copies());
   routing.weights.resize(routing.num_copies());
   routing.copies.resize(routing.num_copies());
-  pool_.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
+  pool_.parallel_for(rows, kExpertRowGrain, [&](int begin, int end, int) {
     for (std::ptrdiff_t row = begin; row < end; ++row) {
       choose(scores + row * num_experts, num_experts, num_chosen, normalizes,
              routing.experts.data() + row * num_chosen, routing.weights.data() + row * num_chosen);
@@ -61,7 +62,7 @@ void CpuBackend::route(const float* scores, int rows, int num_experts, int num_c
 }
 
 void CpuBackend::copy_to_experts(const float* x, int columns, const ExpertRouting& routing, float* out) {
-  pool_.parallel_for(routing.num_rows, kRowGrain, [&](int begin, int end, int) {
+  pool_.parallel_for(routing.num_rows, kExpertRowGrain, [&](int begin, int end, int) {
     for (std::ptrdiff_t i = std::ptrdiff_t{begin} * routing.num_chosen; i < end * routing.num_chosen; ++i) {
       std::copy_n(x + i / routing.num_chosen * columns, columns,
                   out + std::ptrdiff_t{routing.copies[i]} * columns);
@@ -70,7 +71,7 @@ void CpuBackend::copy_to_experts(const float* x, int columns, const ExpertRoutin
 }
 
 void CpuBackend::add_experts(const float* y, int columns, const ExpertRouting& routing, float* out) {
-  pool_.parallel_for(routing.num_rows, kRowGrain, [&](int begin, int end, int) {
+  pool_.parallel_for(routing.num_rows, kExpertRowGrain, [&](int begin, int end, int) {
     for (std::ptrdiff_t row = begin; row < end; ++row) {
       float* sum = out + row * columns;
       std::fill_n(sum, columns, 0.0f);

@@ -15,7 +15,6 @@ constexpr int kColumnGrain = 16;
 constexpr int kBlockedColumnGrain = 48;
 constexpr int kQuantizedColumnGrain = 2 * kRowsPerPanel;
 constexpr int kManyRows = 12;
-constexpr int kRowGrain = 16;
 
 kernels::WeightType kernel_type(WeightDtype dtype) {
   switch (dtype) {

@@ -22,19 +22,19 @@ struct Normalizer {
   double operator()(float logit) const { return logit - largest - log_sum; }
 };
 
-using Candidate = std::pair<float, TokenId>;
+using Scored = std::pair<float, TokenId>;
 
-bool is_likelier(const Candidate& a, const Candidate& b) {
+bool is_likelier(const Scored& a, const Scored& b) {
   return a.first != b.first ? a.first > b.first : a.second < b.second;
 }
 
 // The largest logits, best first.
-std::vector<Candidate> largest(std::span<const float> logits, std::size_t count) {
-  std::vector<Candidate> heap;  // the least likely on top
+std::vector<Scored> largest(std::span<const float> logits, std::size_t count) {
+  std::vector<Scored> heap;  // the least likely on top
   if (count == 0) return heap;
   heap.reserve(count);
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    const Candidate candidate(logits[i], static_cast<TokenId>(i));
+    const Scored candidate(logits[i], static_cast<TokenId>(i));
     if (heap.size() == count) {
       if (!is_likelier(candidate, heap.front())) continue;
       std::pop_heap(heap.begin(), heap.end(), is_likelier);

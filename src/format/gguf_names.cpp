@@ -225,7 +225,7 @@ class RowOrders {
 };
 
 constexpr std::int64_t kMaxExperts = 4096;
-constexpr std::size_t kMaxTensors = 1 << 17;
+constexpr std::size_t kMaxSplitTensors = 1 << 17;
 
 // Each expert's part of a tensor of all experts.
 void add_experts(std::string_view pattern, const TensorInfo& all, TensorMap& out) {
@@ -268,7 +268,7 @@ Result<TensorMap> gguf_tensors(const Gguf& gguf) {
                    info.file, printable(name), family.architecture);
     }
     if (translation->find('*') != translation->npos) {
-      if (info.shape.size() != 3 || info.shape[0] > kMaxExperts || tensors.size() > kMaxTensors) {
+      if (info.shape.size() != 3 || info.shape[0] > kMaxExperts || tensors.size() > kMaxSplitTensors) {
         return error(StatusCode::kCorrupt,
                      "{}: tensor '{}': expected the matrices of at most {} experts, got shape [{}]",
                      info.file, printable(name), kMaxExperts, fmt::join(info.shape, ","));

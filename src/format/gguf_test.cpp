@@ -13,7 +13,7 @@ namespace {
 using File = GgufBuilder;
 constexpr std::uint32_t kF32 = 0, kQ8_0 = 8;
 
-Result<Gguf> parse(const std::string& bytes) {
+Result<Gguf> parse_as_gguf(const std::string& bytes) {
   return parse_gguf("f.gguf", std::as_bytes(std::span(bytes)));
 }
 
@@ -29,7 +29,7 @@ TEST(Gguf, GivesCheckedViews) {
                  File::raw<std::uint64_t>(2) + std::string("\0\1", 2));
     file.tensor("a", {3, 2}, kF32, 64).tensor("b", {64}, kQ8_0, 96);
     const std::string bytes = file.build(164);
-    const auto gguf = parse(bytes);
+    const auto gguf = parse_as_gguf(bytes);
     ASSERT_TRUE(gguf.ok()) << gguf.status().message();
     const GgufMetadata& metadata = gguf->metadata;
     EXPECT_EQ(*metadata.text("general.architecture"), "llama");
@@ -211,7 +211,7 @@ TEST(Gguf, RefusesBrokenFilesInOneLine) {
   for (const auto& cases : {broken_headers(), broken_keys(), broken_tensors()}) {
     num_cases += cases.size();
     for (const Broken& broken : cases) {
-      const auto gguf = parse(broken.bytes);
+      const auto gguf = parse_as_gguf(broken.bytes);
       ASSERT_FALSE(gguf.ok()) << broken.expected;
       const std::string message = gguf.status().message();
       EXPECT_TRUE(gguf.status().code() == StatusCode::kCorrupt ||
@@ -232,9 +232,9 @@ TEST(Gguf, RefusesAFileCutAnywhere) {
   file.string("general.architecture", "llama").strings("words", {"a", "bc"});
   file.array<std::int32_t>("ids", GgufType::kInt32, {1, -2}).tensor("t", {8}, kF32, 0);
   const std::string whole = file.build(32);
-  ASSERT_TRUE(parse(whole).ok());
+  ASSERT_TRUE(parse_as_gguf(whole).ok());
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_FALSE(parse(whole.substr(0, size)).ok()) << size;
+    EXPECT_FALSE(parse_as_gguf(whole.substr(0, size)).ok()) << size;
   }
 }
 

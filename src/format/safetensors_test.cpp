@@ -21,7 +21,7 @@ std::string file(const std::string& header, std::size_t data_bytes) {
   return file(header, data_bytes, header.size());
 }
 
-Result<TensorMap> parse(const std::string& bytes) {
+Result<TensorMap> parse_as_safetensors(const std::string& bytes) {
   return parse_safetensors("f.safetensors", std::as_bytes(std::span(bytes)));
 }
 
@@ -30,7 +30,7 @@ TEST(Safetensors, GivesCheckedViews) {
       R"({"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,3],"data_offsets":[4,28]},)"
       R"("y":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},"z":{"dtype":"F8_E4M3","shape":[0],"data_offsets":[28,28]}})",
       28);
-  const auto tensors = parse(bytes);
+  const auto tensors = parse_as_safetensors(bytes);
   ASSERT_TRUE(tensors.ok()) << tensors.status().message();
   EXPECT_EQ(tensors->size(), 3u);
   const TensorInfo& x = tensors->at("x");
@@ -40,13 +40,13 @@ TEST(Safetensors, GivesCheckedViews) {
   EXPECT_EQ(reinterpret_cast<const char*>(x.data.data()), bytes.data() + bytes.size() - 24);
   EXPECT_EQ(tensors->at("y").dtype, TensorDtype::kBf16);
   EXPECT_EQ(tensors->at("z").dtype, TensorDtype::kOther);
-  EXPECT_TRUE(parse(file("{}", 0)).ok());
+  EXPECT_TRUE(parse_as_safetensors(file("{}", 0)).ok());
 }
 
 TEST(Safetensors, RefusesBrokenFilesInOneLine) {
   const auto entry = [](const std::string& fields) { return "{\"x\":{" + fields + "}}"; };
   const std::string good = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
-  ASSERT_TRUE(parse(file(entry(good), 8)).ok());
+  ASSERT_TRUE(parse_as_safetensors(file(entry(good), 8)).ok());
   struct Case {
     std::string bytes, expected;  // part of the message
   };
@@ -106,7 +106,7 @@ TEST(Safetensors, RefusesBrokenFilesInOneLine) {
        "leaves a hole"},
   };
   for (const Case& broken : cases) {
-    const auto tensors = parse(broken.bytes);
+    const auto tensors = parse_as_safetensors(broken.bytes);
     ASSERT_FALSE(tensors.ok()) << broken.expected;
     const std::string message = tensors.status().message();
     EXPECT_EQ(tensors.status().code(), StatusCode::kCorrupt);

@@ -37,6 +37,12 @@ inline Result<GrammarPtr> from_schema(std::string_view schema) {
   return build([&](GrammarBuilder& b) { return add_json_schema(b, nlohmann::ordered_json::parse(schema)); });
 }
 
+// The message of a grammar that is refused.
+inline std::string refusal(const Result<GrammarPtr>& grammar) {
+  EXPECT_FALSE(grammar.ok());
+  return grammar.ok() ? "" : grammar.status().message();
+}
+
 // The whole text.
 inline bool matches(const GrammarPtr& grammar, std::string_view text) {
   GrammarMatcher matcher(grammar);

@@ -11,7 +11,6 @@
 namespace kvasir::grammar {
 namespace {
 
-constexpr int kMaxDigits = 18;
 constexpr std::int64_t kLargest = 999'999'999'999'999'999;
 
 class RangeBuilder {

@@ -10,7 +10,10 @@
 
 namespace kvasir::grammar {
 
-// A decimal number with at most 18 digits on each side of the point.
+// The longest number that is written, on each side of the point: what a double and a 64-bit integer hold.
+inline constexpr int kMaxDigits = 18;
+
+// A decimal number with at most kMaxDigits digits on each side of the point.
 struct Decimal {
   bool is_negative = false;
   std::string whole = "0";  // no leading zeros
@@ -32,7 +35,7 @@ struct NumberRange {
   std::optional<Bound> min, max;
 };
 
-// The integers in `range`, in at most 18 digits; matches nothing when there are none.
+// The integers in `range`, in at most kMaxDigits digits; matches nothing when there are none.
 Expr add_integer_range(GrammarBuilder& builder, const NumberRange& range);
 
 // The numbers in `range`, without an exponent.

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "grammar/json_number.h"
+
 namespace kvasir::grammar {
 namespace {
 
@@ -14,9 +16,6 @@ const CharacterClass kEscaped = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
 const CharacterClass kEscapeLetters = {{'"', '"'}, {'/', '/'}, {'\\', '\\'}, {'b', 'b'},
                                        {'f', 'f'}, {'n', 'n'}, {'r', 'r'},   {'t', 't'}};
 const CharacterClass kHexDigit = {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
-
-// The longest number that is written, on each side of the point: what a double and a 64-bit integer hold.
-constexpr int kMaxDigits = 18;
 
 std::string escape(char32_t c) {
   switch (c) {

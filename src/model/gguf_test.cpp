@@ -96,14 +96,14 @@ TEST(GgufModel, BlocksAreNotRoundedAgain) {
       backend::read_row(matrix, i, row.data());
       for (int k = 0; k < matrix.columns; ++k) {
         const float expected = all[std::size_t(from) * matrix.columns + k];
-        if (has_own_dtype(stored)) {
+        if (backend::held_as(stored)) {
           ASSERT_EQ(row[k], expected) << name << " " << i << " " << k;
         } else {
           ASSERT_NEAR(row[k], expected, 0.02) << name;
         }
       }
     }
-    num_exact += has_own_dtype(stored);
+    num_exact += backend::held_as(stored).has_value();
   };
   compare("model.embed_tokens.weight", weights->embedding);
   for (int i = 0; i < config->num_layers; ++i) {

@@ -6,32 +6,7 @@ namespace kvasir::model {
 namespace {
 
 using backend::BlockType;
-using backend::WeightDtype;
 using format::TensorInfo;
-
-// The form that holds exactly these blocks.
-std::optional<WeightDtype> own_dtype(BlockType stored) {
-  switch (stored) {
-    case BlockType::kF32:
-      return WeightDtype::kF32;
-    case BlockType::kF16:
-      return WeightDtype::kF16;
-    case BlockType::kBf16:
-      return WeightDtype::kBf16;
-    case BlockType::kQ8_0:
-      return WeightDtype::kQ8_0;
-    case BlockType::kQ4_0:
-      return WeightDtype::kQ4_0;
-    case BlockType::kQ4_K:
-      return WeightDtype::kQ4_K;
-    case BlockType::kQ5_K:
-      return WeightDtype::kQ5_K;
-    case BlockType::kQ6_K:
-      return WeightDtype::kQ6_K;
-    default:
-      return std::nullopt;
-  }
-}
 
 bool is_aligned(const void* data, std::size_t bytes) {
   return reinterpret_cast<std::uintptr_t>(data) % bytes == 0;
@@ -49,22 +24,18 @@ std::optional<BlockType> stored_type(const TensorInfo& info) {
   return backend::block_type_of(info.dtype_name);
 }
 
-WeightDtype natural_dtype(BlockType stored) {
-  return own_dtype(stored).value_or(WeightDtype::kQ8_0);
+backend::WeightDtype natural_dtype(BlockType stored) {
+  return backend::held_as(stored).value_or(backend::WeightDtype::kQ8_0);
 }
 
-bool has_own_dtype(BlockType stored) {
-  return own_dtype(stored).has_value();
-}
-
-bool is_ready(const TensorInfo& info, WeightDtype dtype) {
+bool is_ready(const TensorInfo& info, backend::WeightDtype dtype) {
   const auto stored = stored_type(info);
-  return stored && own_dtype(*stored) == dtype && !backend::is_quantized(dtype) && info.row_order.empty() &&
-         is_aligned(info.data.data(), backend::element_bytes(dtype));
+  return stored && backend::held_as(*stored) == dtype && !backend::is_quantized(dtype) &&
+         info.row_order.empty() && is_aligned(info.data.data(), backend::element_bytes(dtype));
 }
 
 void convert_tensor_rows(const TensorInfo& info, std::span<const std::int32_t> rows, int columns,
-                         WeightDtype dtype, std::byte* to) {
+                         backend::WeightDtype dtype, std::byte* to) {
   const BlockType stored = *stored_type(info);
   const backend::BlockSize block = backend::block_size(stored);
   const std::size_t row_bytes = columns / block.weights * block.bytes;
@@ -79,14 +50,15 @@ void convert_tensor_rows(const TensorInfo& info, std::span<const std::int32_t> r
     }
     from = gathered.data();
   }
-  const auto own = own_dtype(stored);
+  const auto own = backend::held_as(stored);
   if (own && !backend::is_quantized(*own)) {
     backend::convert_rows(from, *own, to, dtype, num_rows, columns, 0, num_rows);
   } else if (own == dtype) {
     backend::pack_block_rows(from, dtype, to, num_rows, columns, 0, num_rows);
   } else {
     const std::vector<float> floats = expand_blocks(stored, from, std::size_t(num_rows) * columns);
-    backend::convert_rows(floats.data(), WeightDtype::kF32, to, dtype, num_rows, columns, 0, num_rows);
+    backend::convert_rows(floats.data(), backend::WeightDtype::kF32, to, dtype, num_rows, columns, 0,
+                          num_rows);
   }
 }
 

@@ -19,7 +19,6 @@ std::optional<backend::BlockType> stored_type(const format::TensorInfo& info);
 // The form of a matrix that is stored like this where no other is asked for: its own, or for blocks that
 // there is no product with, q8_0.
 backend::WeightDtype natural_dtype(backend::BlockType stored);
-bool has_own_dtype(backend::BlockType stored);
 
 // Whether the bytes of the file are the matrix in this form.
 bool is_ready(const format::TensorInfo& info, backend::WeightDtype dtype);

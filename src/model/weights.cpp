@@ -98,7 +98,7 @@ class WeightReader {
       out.data = info->data.data() + part.first * (info->data.size() / part.total);
       return Status();
     }
-    if (wanted == WeightDtype::kAuto && !has_own_dtype(stored)) ++num_rounded_[info->dtype_name];
+    if (wanted == WeightDtype::kAuto && !backend::held_as(stored)) ++num_rounded_[info->dtype_name];
     converted_.push_back({info, part, &out, image_bytes_});
     const std::size_t bytes = backend::matrix_bytes(target, out.rows, columns);
     image_bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;

@@ -5,9 +5,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/http.hpp>
 #include <variant>
 
@@ -15,6 +13,7 @@
 #include "api/report.h"
 #include "server/event_stream.h"
 #include "server/openapi.h"
+#include "server/outcome.h"
 #include "server/version.h"
 
 namespace kvasir::server {
@@ -24,11 +23,6 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
-
-// co_await op(with(failure)): the outcome in `failure`, no exception.
-auto with(error_code& failure) {
-  return asio::redirect_error(asio::use_awaitable, failure);
-}
 
 template <typename Message, typename Field>
 std::string_view header(const Message& message, Field field) {

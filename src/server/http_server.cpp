@@ -9,11 +9,9 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
 #include <set>
 #include <thread>
@@ -21,6 +19,7 @@
 
 #include "base/short_slices.h"
 #include "server/connection.h"
+#include "server/outcome.h"
 
 namespace kvasir::server {
 namespace {
@@ -30,11 +29,6 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr int kNumThreads = 2;
-
-// co_await op(with(failure)): the outcome in `failure`, no exception.
-auto with(error_code& failure) {
-  return asio::redirect_error(asio::use_awaitable, failure);
-}
 
 // A server with a thousand connections needs more files than the usual soft limit.
 void raise_file_limit() {

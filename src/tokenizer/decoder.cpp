@@ -183,16 +183,6 @@ class Sequence final : public Decoder {
   std::vector<std::unique_ptr<Decoder>> parts_;
 };
 
-Result<std::unique_ptr<Decoder>> read_sequence(const JsonNode& node) {
-  KVASIR_ASSIGN_OR_RETURN(const JsonNode list, node.array("decoders"));
-  std::vector<std::unique_ptr<Decoder>> parts;
-  for (std::size_t i = 0; i < list.value().size(); ++i) {
-    KVASIR_ASSIGN_OR_RETURN(auto part, read_decoder(list.at(i)));
-    parts.push_back(std::move(part));
-  }
-  return std::unique_ptr<Decoder>(std::make_unique<Sequence>(std::move(parts)));
-}
-
 Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const std::string content, node.text("content"));
   KVASIR_ASSIGN_OR_RETURN(const int start, node.count("start", 0));
@@ -212,7 +202,10 @@ Result<std::unique_ptr<Decoder>> read_strip(const JsonNode& node) {
 
 Result<std::unique_ptr<Decoder>> read_decoder(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const std::string type, node.text("type"));
-  if (type == "Sequence") return read_sequence(node);
+  if (type == "Sequence") {
+    KVASIR_ASSIGN_OR_RETURN(auto parts, node.each("decoders", read_decoder));
+    return std::unique_ptr<Decoder>(std::make_unique<Sequence>(std::move(parts)));
+  }
   if (type == "ByteLevel") {
     return simple(decode_byte_level, [](MiddleToken& token) {
       token = {byte_level_bytes(token.text), /*is_fused=*/true};

@@ -6,6 +6,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "base/status.h"
 
@@ -51,6 +54,19 @@ class JsonNode {
   Result<JsonNode> object(const char* key) const {
     if (!has(key) || !(*value_)[key].is_object()) return corrupt("an object", key);
     return at(key);
+  }
+
+  // read(element), which gives a Result, of all elements of the array under the key.
+  template <typename Read>
+  auto each(const char* key, const Read& read) const
+      -> Result<std::vector<std::decay_t<decltype(*read(*this))>>> {
+    KVASIR_ASSIGN_OR_RETURN(const JsonNode list, array(key));
+    std::vector<std::decay_t<decltype(*read(*this))>> elements;
+    for (std::size_t i = 0; i < list.value().size(); ++i) {
+      KVASIR_ASSIGN_OR_RETURN(auto element, read(list.at(i)));
+      elements.push_back(std::move(element));
+    }
+    return elements;
   }
 
   // "tokenizer.json: model.vocab: expected <expected>, got <type>"

@@ -132,24 +132,17 @@ std::string apply_map(const CharacterMap& map, std::string_view text) {
   return out;
 }
 
-Result<std::unique_ptr<Normalizer>> read_sequence(const JsonNode& node) {
-  KVASIR_ASSIGN_OR_RETURN(const JsonNode list, node.array("normalizers"));
-  std::vector<std::unique_ptr<Normalizer>> parts;
-  for (std::size_t i = 0; i < list.value().size(); ++i) {
-    KVASIR_ASSIGN_OR_RETURN(auto part, read_normalizer(list.at(i)));
-    parts.push_back(std::move(part));
-  }
-  return simple([parts = std::move(parts)](std::string text) {
-    for (const auto& part : parts) text = part->normalize(std::move(text));
-    return text;
-  });
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Normalizer>> read_normalizer(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const std::string type, node.text("type"));
-  if (type == "Sequence") return read_sequence(node);
+  if (type == "Sequence") {
+    KVASIR_ASSIGN_OR_RETURN(auto parts, node.each("normalizers", read_normalizer));
+    return simple([parts = std::move(parts)](std::string text) {
+      for (const auto& part : parts) text = part->normalize(std::move(text));
+      return text;
+    });
+  }
   if (type == "BertNormalizer") return read_bert(node);
   if (type == "Lowercase") return simple([](std::string text) { return lowercase(text); });
   if (type == "Nmt") return simple([](std::string text) { return map_characters(text, append_nmt); });

@@ -272,16 +272,6 @@ Result<std::unique_ptr<PreTokenizer>> read_byte_level(const JsonNode& node) {
   return make<ByteLevel>(add_prefix_space, std::move(words));
 }
 
-Result<std::unique_ptr<PreTokenizer>> read_sequence(const JsonNode& node) {
-  KVASIR_ASSIGN_OR_RETURN(const JsonNode list, node.array("pretokenizers"));
-  std::vector<std::unique_ptr<PreTokenizer>> parts;
-  for (std::size_t i = 0; i < list.value().size(); ++i) {
-    KVASIR_ASSIGN_OR_RETURN(auto part, read_pre_tokenizer(list.at(i)));
-    parts.push_back(std::move(part));
-  }
-  return make<Sequence>(std::move(parts));
-}
-
 Result<std::unique_ptr<PreTokenizer>> read_split(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(Regex pattern, read_pattern(node));
   KVASIR_ASSIGN_OR_RETURN(const Behavior behavior, read_behavior(node));
@@ -293,7 +283,10 @@ Result<std::unique_ptr<PreTokenizer>> read_split(const JsonNode& node) {
 
 Result<std::unique_ptr<PreTokenizer>> read_pre_tokenizer(const JsonNode& node) {
   KVASIR_ASSIGN_OR_RETURN(const std::string type, node.text("type"));
-  if (type == "Sequence") return read_sequence(node);
+  if (type == "Sequence") {
+    KVASIR_ASSIGN_OR_RETURN(auto parts, node.each("pretokenizers", read_pre_tokenizer));
+    return make<Sequence>(std::move(parts));
+  }
   if (type == "ByteLevel") return read_byte_level(node);
   if (type == "Split") return read_split(node);
   if (type == "Whitespace") {

@@ -26,17 +26,17 @@ Result<Bound> bind(const Builtin& builtin, const Arguments& arguments) {
   for (const auto& [name, value] : arguments.named) {
     const std::size_t place = std::ranges::find(names, name) - names.begin();
     if (place >= num_parameters || name == "-") {
-      return failure("{}() got an unexpected keyword argument {}", builtin.name, quoted(name));
+      return failure("{}() got an unexpected keyword argument {}", builtin.name, in_quotes(name));
     }
     if (!bound[place].is_missing()) {
-      return failure("{}() got multiple values for argument {}", builtin.name, quoted(name));
+      return failure("{}() got multiple values for argument {}", builtin.name, in_quotes(name));
     }
     bound[place] = value;
   }
   for (std::size_t i = 0; i < builtin.num_required; ++i) {
     if (bound[i].is_missing()) {
       return failure("{}() is missing its argument {}", builtin.name,
-                     names[i] == "-" ? std::to_string(i + 1) : quoted(names[i]));
+                     names[i] == "-" ? std::to_string(i + 1) : in_quotes(names[i]));
     }
   }
   return bound;

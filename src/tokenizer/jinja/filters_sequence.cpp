@@ -385,7 +385,7 @@ Result<Value> map_filter(Runtime& runtime, const Value& self, const Arguments& a
           has_attribute = true;
           KVASIR_ASSIGN_OR_RETURN(path, attribute_path(runtime, value));
         } else {
-          return failure("map: unexpected keyword argument {}", quoted(name));
+          return failure("map: unexpected keyword argument {}", in_quotes(name));
         }
       }
       if (!has_attribute) return failure("map requires a filter argument");
@@ -393,7 +393,7 @@ Result<Value> map_filter(Runtime& runtime, const Value& self, const Arguments& a
       KVASIR_ASSIGN_OR_RETURN(const std::string_view name,
                               text_argument(arguments.positional[0], "map: filter"));
       filter = find_filter(name);
-      if (filter == nullptr) return failure("No filter named {}.", quoted(name));
+      if (filter == nullptr) return failure("No filter named {}.", in_quotes(name));
     }
     KVASIR_ASSIGN_OR_RETURN(const std::span<const Value> items, elements_of(runtime, self));
     for (const Value& item : items) {
@@ -428,7 +428,7 @@ Result<Value> select_filter(Runtime& runtime, const Value& self, const Arguments
     if (!rest.empty()) {
       KVASIR_ASSIGN_OR_RETURN(const std::string_view name, text_argument(rest[0], "the name of the test"));
       test = find_test(name);
-      if (test == nullptr) return failure("No test named {}.", quoted(name));
+      if (test == nullptr) return failure("No test named {}.", in_quotes(name));
       rest = rest.subspan(1);
     }
     KVASIR_ASSIGN_OR_RETURN(const std::span<const Value> items, elements_of(runtime, self));

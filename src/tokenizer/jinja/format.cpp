@@ -202,7 +202,8 @@ class PercentFormatter {
       if (end == rest_.npos) return failure("incomplete format key");
       if (!arguments_.is(Type::kDict)) return failure("format requires a mapping");
       const Value* const found = find(*arguments_.dict, rest_.substr(1, end - 1));
-      if (found == nullptr) return failure("the format has no argument {}", quoted(rest_.substr(1, end - 1)));
+      if (found == nullptr)
+        return failure("the format has no argument {}", in_quotes(rest_.substr(1, end - 1)));
       named = *found;
       rest_.remove_prefix(end + 1);
     }
@@ -259,7 +260,7 @@ class PercentFormatter {
         if (!value.is_number()) return wrong(value, how);
         return put_float(out_, value.as_double(), how);
       default:
-        return failure("unsupported format character {}", quoted(std::string(1, how.type)));
+        return failure("unsupported format character {}", in_quotes(std::string(1, how.type)));
     }
   }
 
@@ -339,7 +340,7 @@ class BraceFormatter {
     } else if (conversion == 's') {
       KVASIR_ASSIGN_OR_RETURN(value, to_text(out_.runtime(), value));
     } else if (conversion != 0) {
-      return failure("Unknown conversion specifier {}", quoted(std::string(1, conversion)));
+      return failure("Unknown conversion specifier {}", in_quotes(std::string(1, conversion)));
     }
     Writer layout(out_.runtime());
     if (text.starts_with(':')) KVASIR_RETURN_IF_ERROR(run(text.substr(1), layout, levels - 1));
@@ -374,7 +375,7 @@ class BraceFormatter {
   Result<Value> argument(std::string_view name) {
     if (!name.empty() && !is_decimal(name)) {
       const auto found = std::ranges::find(arguments_.named, name, &NamedValue::name);
-      if (found == arguments_.named.end()) return failure("the format has no argument {}", quoted(name));
+      if (found == arguments_.named.end()) return failure("the format has no argument {}", in_quotes(name));
       return found->value;
     }
     if (has_numbers_ && *has_numbers_ == name.empty()) {
@@ -442,7 +443,7 @@ class BraceFormatter {
       return failure("unsupported format string passed to {}.__format__", type_name(value));
     }
     if (!is_text_type) {
-      return failure("Unknown format code {} for object of type '{}'", quoted(std::string(1, how.type)),
+      return failure("Unknown format code {} for object of type '{}'", in_quotes(std::string(1, how.type)),
                      type_name(value));
     }
     if (how.has_zeros && how.align == 0) how.fill = "0";

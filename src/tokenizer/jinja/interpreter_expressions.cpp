@@ -212,7 +212,7 @@ Result<Interpreter::CallArguments> Interpreter::arguments(const Call& call, Scop
     KVASIR_RETURN_IF_ERROR(runtime_.spend(1 + call.named.size()));
     const auto written = std::span(result.named).first(call.named.size());
     if (std::ranges::any_of(written, is_same)) {
-      return failure("got multiple values for keyword argument {}", quoted(entry.key.text()));
+      return failure("got multiple values for keyword argument {}", in_quotes(entry.key.text()));
     }
     result.named.push_back({entry.key.text(), entry.value});
   }
@@ -265,7 +265,7 @@ Status Interpreter::bind_parameters(const Statement& macro, const Arguments& arg
   const std::size_t num_parameters = macro.parameters.size();
   const std::size_t num_given = std::min(arguments.positional.size(), num_parameters);
   if (!macro.reads_varargs && arguments.positional.size() > num_parameters) {
-    return failure("macro {} takes not more than {} argument(s)", quoted(macro.text), num_parameters);
+    return failure("macro {} takes not more than {} argument(s)", in_quotes(macro.text), num_parameters);
   }
   std::vector<NamedValue> named(arguments.named.begin(), arguments.named.end());
   const auto take = [&](std::string_view name) {
@@ -282,7 +282,7 @@ Status Interpreter::bind_parameters(const Statement& macro, const Arguments& arg
       KVASIR_ASSIGN_OR_RETURN(value, evaluate(*parameter.default_value, scope));
     } else if (value.is_missing()) {
       KVASIR_ASSIGN_OR_RETURN(
-          value, runtime_.undefined(fmt::format("parameter {} was not provided", quoted(parameter.name))));
+          value, runtime_.undefined(fmt::format("parameter {} was not provided", in_quotes(parameter.name))));
     }
     KVASIR_RETURN_IF_ERROR(set(parameter.symbol, value, scope));
   }
@@ -297,7 +297,7 @@ Status Interpreter::bind_parameters(const Statement& macro, const Arguments& arg
     KVASIR_ASSIGN_OR_RETURN(const Value kwargs, runtime_.dict(entries));
     KVASIR_RETURN_IF_ERROR(set(kKwargsSymbol, kwargs, scope));
   } else if (!named.empty()) {
-    return failure("macro {} takes no keyword argument {}", quoted(macro.text), quoted(named[0].name));
+    return failure("macro {} takes no keyword argument {}", in_quotes(macro.text), in_quotes(named[0].name));
   }
   if (!macro.reads_varargs) return Status();
   KVASIR_ASSIGN_OR_RETURN(const Value varargs, runtime_.tuple(arguments.positional.subspan(num_given)));
@@ -319,14 +319,14 @@ Result<Value> Interpreter::evaluate_filter(const Expression& expression, Scope* 
     KVASIR_ASSIGN_OR_RETURN(operand,
                             is_block_filter ? evaluate_filter(first, scope, block) : evaluate(first, scope));
   }
-  if (expression.builtin == nullptr) return failure("No filter named {}.", quoted(expression.text));
+  if (expression.builtin == nullptr) return failure("No filter named {}.", in_quotes(expression.text));
   KVASIR_ASSIGN_OR_RETURN(const CallArguments given, arguments(*expression.call, scope));
   return call_builtin(runtime_, *expression.builtin, operand, given.view());
 }
 
 Result<Value> Interpreter::evaluate_test(const Expression& expression, Scope* scope) {
   KVASIR_ASSIGN_OR_RETURN(const Value operand, evaluate(*expression.operands[0], scope));
-  if (expression.builtin == nullptr) return failure("No test named {}.", quoted(expression.text));
+  if (expression.builtin == nullptr) return failure("No test named {}.", in_quotes(expression.text));
   KVASIR_ASSIGN_OR_RETURN(const CallArguments given, arguments(*expression.call, scope));
   return call_builtin(runtime_, *expression.builtin, operand, given.view());
 }

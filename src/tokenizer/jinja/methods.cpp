@@ -56,7 +56,7 @@ Result<Value> index_method(Runtime& runtime, const Value& self, Args args) {
     if (is_equal) return make_int(i);
   }
   KVASIR_ASSIGN_OR_RETURN(const Value shown, to_repr(runtime, args[0]));
-  return failure("{} is not in {}", quoted(shown.text()), type_name(self));
+  return failure("{} is not in {}", in_quotes(shown.text()), type_name(self));
 }
 
 Result<Value> is_integer_method(Runtime&, const Value& self, Args) {

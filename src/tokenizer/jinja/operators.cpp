@@ -149,11 +149,11 @@ Result<bool> less(Runtime& runtime, const Value& a, const Value& b, int depth) {
 
 Status undefined_failure(const Value& value) {
   const std::string_view text = value.text();
-  if (value.detail == kVariable) return failure("{} is undefined", quoted(text));
+  if (value.detail == kVariable) return failure("{} is undefined", in_quotes(text));
   if (value.detail == kMessage) return failure("{}", text);
   Value owner;
   owner.type = static_cast<Type>(value.detail - kAttribute);
-  return failure("'{} object' has no attribute {}", type_name(owner), quoted(text));
+  return failure("'{} object' has no attribute {}", type_name(owner), in_quotes(text));
 }
 
 bool is_true(const Value& value) {

@@ -74,7 +74,7 @@ Parser::Parsed Parser::filter(ExpressionPtr operand) {
   node->builtin = find_filter(node->text);
   if (is_unsupported_filter(node->text)) {
     return error(StatusCode::kUnsupported, "line {}: the filter {} is not supported", node->line,
-                 quoted(node->text));
+                 in_quotes(node->text));
   }
   KVASIR_RETURN_IF_ERROR(add_operand(*node, std::move(operand)));
   node->call = std::make_unique<Call>();

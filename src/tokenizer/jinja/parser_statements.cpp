@@ -39,7 +39,7 @@ Result<SyntaxTree> Parser::run() {
   KVASIR_ASSIGN_OR_RETURN(tree_.body, body({}));
   for (const Unknown& unknown : unknown_) {
     if (!unknown.is_soft)
-      return fail(unknown.line, fmt::format("No {} named {}.", unknown.kind, quoted(unknown.name)));
+      return fail(unknown.line, fmt::format("No {} named {}.", unknown.kind, in_quotes(unknown.name)));
   }
   return std::move(tree_);
 }
@@ -158,7 +158,7 @@ Result<Statement> Parser::tag_statement() {
     take();
     return make_statement(name == "break" ? StatementKind::kBreak : StatementKind::kContinue, tag.line);
   }
-  return fail(fmt::format("Encountered unknown tag {}.", quoted(name)));
+  return fail(fmt::format("Encountered unknown tag {}.", in_quotes(name)));
 }
 
 // Behind the name of a tag: its end, then statements up to an end tag, whose name is then current.
@@ -255,7 +255,7 @@ Status Parser::signature(Statement& macro) {
     parameter.symbol = symbol(parameter.name);
     const auto is_same = [&](const Parameter& each) { return each.name == parameter.name; };
     if (std::ranges::any_of(macro.parameters, is_same))
-      return fail(fmt::format("duplicate argument {}", quoted(parameter.name)));
+      return fail(fmt::format("duplicate argument {}", in_quotes(parameter.name)));
     if (take_operator("=")) {
       KVASIR_ASSIGN_OR_RETURN(parameter.default_value, expression());
     } else if (!macro.parameters.empty() && macro.parameters.back().default_value != nullptr) {

@@ -93,7 +93,7 @@ Status print_function(Writer& out, const Function& function) {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t kLongest = 100;
   if (text.size() <= kLongest) return repr_of(text);
   std::size_t end = kLongest;

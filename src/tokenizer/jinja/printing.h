@@ -11,7 +11,7 @@
 namespace kvasir::tokenizer::jinja {
 
 // Python's repr() of a string, cut where it is long: for messages.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 // repr() of numbers.
 std::string print_int(Int value);

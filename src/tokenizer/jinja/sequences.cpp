@@ -267,7 +267,7 @@ Result<Value> find_attribute(Runtime& runtime, const Value& value, std::string_v
   if (!plain.is_missing() && !name.starts_with("_")) return plain;
   if (name.starts_with("__") || is_forbidden(value, name)) {
     return runtime.undefined(
-        fmt::format("access to attribute {} of '{}' object is unsafe.", quoted(name), type_name(value)));
+        fmt::format("access to attribute {} of '{}' object is unsafe.", in_quotes(name), type_name(value)));
   }
   const Builtin* const method = find_method(value, name);
   return method == nullptr ? Value() : runtime.method(method->name, *method, value);
@@ -279,7 +279,7 @@ Result<Value> absent_attribute(Runtime& runtime, const Value& value, std::string
     case Type::kIterator:
     case Type::kFunction:  // their names are their own
       return runtime.undefined(
-          fmt::format("'{} object' has no attribute {}", type_name(value), quoted(name)));
+          fmt::format("'{} object' has no attribute {}", type_name(value), in_quotes(name)));
     default: {
       KVASIR_ASSIGN_OR_RETURN(const std::string_view copied, runtime.copy(name));
       return make_undefined(copied, static_cast<std::uint8_t>(kAttribute + static_cast<int>(value.type)));
