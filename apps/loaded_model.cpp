@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "apps/hub_source.h"
+#include "base/bytes.h"
 
 namespace kvasir {
 namespace {
@@ -35,8 +36,7 @@ Result<format::ModelFiles> open_model_files(const std::string& model, const std:
 
 Result<std::unique_ptr<tokenizer::Tokenizer>> load_tokenizer(format::ModelFiles& files) {
   KVASIR_ASSIGN_OR_RETURN(const auto bytes, files.read("tokenizer.json"));
-  return tokenizer::Tokenizer::from_json(files.path("tokenizer.json"),
-                                         {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  return tokenizer::Tokenizer::from_json(files.path("tokenizer.json"), as_text(bytes));
 }
 
 Result<LoadedModel> load_model(const ModelOptions& options, const CheckMemory& check_memory,

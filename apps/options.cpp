@@ -178,7 +178,7 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   add(command, "--max-queued-requests", config.max_queued_requests,
-      "Requests that wait; one more gets status 429")
+      "Requests that wait, each of the replies of one counted; one more gets status 429")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   add(command, "--max-queued-tokens", config.max_queued_tokens,

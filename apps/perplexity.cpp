@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "engine/log_probability.h"
 #include "format/file_map.h"
@@ -67,7 +68,7 @@ struct Text {
 
 Result<Text> read_text(const std::string& path, const tokenizer::Tokenizer& tokenizer, int vocab_size) {
   KVASIR_ASSIGN_OR_RETURN(const format::FileMap file, format::FileMap::open(path));
-  const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string_view bytes = as_text(file.bytes());
   if (bytes.empty()) return error(StatusCode::kInvalidArgument, "{}: expected text, got an empty file", path);
   auto tokens = tokenizer.encode(bytes, {.add_special_tokens = false});
   if (!tokens.ok()) return error(tokens.status().code(), "{}: {}", path, tokens.status().message());

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "apps/loaded_model.h"
+#include "base/bytes.h"
 #include "base/json.h"
 #include "format/file_map.h"
 #include "tokenizer/chat_template_files.h"
@@ -84,8 +85,7 @@ Result<Source> open_source(const TemplateOptions& options) {
     return source;
   }
   KVASIR_ASSIGN_OR_RETURN(const format::FileMap file, format::FileMap::open(options.file));
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  auto parsed = tokenizer::ChatTemplate::parse(options.file, text);
+  auto parsed = tokenizer::ChatTemplate::parse(options.file, as_text(file.bytes()));
   if (parsed.ok()) {
     source.templates.chat = std::move(*parsed);
   } else {

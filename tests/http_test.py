@@ -273,6 +273,10 @@ class Load(unittest.TestCase):
                 body = json.dumps({"prompt": f"{i} {facts(i, 30)}", "max_new_tokens": 20, "use_cache": False})
                 status, headers, _ = server.request("POST", "/generate", body)
                 return status, headers.get("Retry-After")
+            # What never fits is not told to try again.
+            for route, body in (("/v1/completions", {"prompt": ["a", "b", "c"]}), ("/v1/completions", {"prompt": "a", "n": 3}),
+                                ("/v1/embeddings", {"input": ["a", "b", "c"]})):
+                self.assertEqual(server.request("POST", route, json.dumps(body))[0], 400, body)
             with concurrent.futures.ThreadPoolExecutor(12) as pool:
                 replies = list(pool.map(ask, range(12)))
             self.assertEqual({status for status, _ in replies}, {200, 429})

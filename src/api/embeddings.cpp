@@ -14,13 +14,14 @@ namespace {
 using nlohmann::ordered_json;
 
 // RFC 4648, section 4.
-std::string to_base64(std::span<const unsigned char> bytes) {
+std::string to_base64(std::span<const std::byte> bytes) {
   constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string text;
   text.reserve((bytes.size() + 2) / 3 * 4);
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     std::uint32_t group = 0;  // 24 bits
-    for (std::size_t j = 0; j < 3; ++j) group = group << 8 | (i + j < bytes.size() ? bytes[i + j] : 0);
+    for (std::size_t j = 0; j < 3; ++j)
+      group = group << 8 | (i + j < bytes.size() ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0);
     for (int shift = 18; shift >= 0; shift -= 6) text += kDigits[group >> shift & 63];
   }
   for (std::size_t i = bytes.size() % 3; i != 0 && i < 3; ++i) text[text.size() - (3 - i)] = '=';
@@ -37,6 +38,12 @@ class EmbeddingCall : public Call {
   }
 
   std::optional<Refusal> submit(const std::function<void()>& notify) {
+    const auto max_inputs = static_cast<std::size_t>(environment_.engine.config().max_queued_requests);
+    if (request_.inputs.size() > max_inputs) {
+      return Refusal{error(StatusCode::kInvalidArgument, "input: expected at most {} texts, got {}",
+                           max_inputs, request_.inputs.size()),
+                     "input"};
+    }
     std::vector<std::vector<TokenId>> prompts;
     for (const Prompt& input : request_.inputs) {
       auto ids = encode_prompt(environment_.tokenizer, input, request_.add_special_tokens,
@@ -116,7 +123,7 @@ class EmbeddingCall : public Call {
 
   ordered_json written(const std::vector<float>& values) const {
     if (!request_.is_base64) return values;
-    return to_base64({reinterpret_cast<const unsigned char*>(values.data()), values.size() * sizeof(float)});
+    return to_base64(std::as_bytes(std::span(values)));
   }
 
   const Environment& environment_;

@@ -47,7 +47,10 @@ Generation::~Generation() {
 std::variant<std::unique_ptr<Generation>, Refusal> Generation::start(const Environment& environment,
                                                                      GenerationSpec spec,
                                                                      std::function<void()> notify) {
-  if (auto refusal = check_counts(spec)) return std::move(*refusal);
+  // More than may wait would be told to try again for ever.
+  const int max_replies =
+      std::min(RequestLimits::kMaxReplies, environment.engine.config().max_queued_requests);
+  if (auto refusal = check_counts(spec, max_replies)) return std::move(*refusal);
   std::unique_ptr<Generation> generation(new Generation(environment, std::move(spec)));
   if (auto refusal = generation->submit(notify)) return std::move(*refusal);
   return generation;

@@ -171,7 +171,7 @@ std::optional<Refusal> check_model(const ordered_json& body, const ModelFacts& m
                  "model"};
 }
 
-std::optional<Refusal> check_counts(const GenerationSpec& spec) {
+std::optional<Refusal> check_counts(const GenerationSpec& spec, int max_replies) {
   const auto refuse = [](const char* param, std::string why) {
     return Refusal{error(StatusCode::kInvalidArgument, "{}: {}", param, why), param};
   };
@@ -183,10 +183,10 @@ std::optional<Refusal> check_counts(const GenerationSpec& spec) {
     return refuse("best_of", "must be n in a stream: the best are known at the end only");
   }
   const auto num_prompts = static_cast<std::int64_t>(spec.prompts.size());
-  if (num_prompts * spec.best_of > RequestLimits::kMaxChoices) {
-    return refuse(spec.best_of > spec.num_samples ? "best_of" : "n",
-                  fmt::format("{} prompts times {} replies are more than {}", num_prompts, spec.best_of,
-                              RequestLimits::kMaxChoices));
+  if (num_prompts * spec.best_of > max_replies) {
+    const char* param = spec.best_of > spec.num_samples ? "best_of" : spec.num_samples > 1 ? "n" : "prompt";
+    return refuse(param, fmt::format("{} prompts times {} replies are more than {}, the most in one request",
+                                     num_prompts, spec.best_of, max_replies));
   }
   if (spec.max_new_tokens && spec.min_new_tokens > *spec.max_new_tokens) {
     return refuse("min_tokens", fmt::format("expected at most max_tokens, which is {}, got {}",

@@ -20,7 +20,7 @@ using Prompt = std::variant<std::string, std::vector<TokenId>>;
 // Limits on what one request may ask for; those of the tokens are the engine's.
 struct RequestLimits {
   static constexpr int kMaxPrompts = 1024;
-  static constexpr int kMaxChoices = 1024;  // of all prompts together
+  static constexpr int kMaxReplies = 1024;  // to all prompts together
   static constexpr int kMaxSamples = 128;   // of one prompt
   static constexpr int kMaxLogprobs = 20;
   static constexpr std::size_t kMaxStops = 16, kMaxStopBytes = 1024, kMaxSaltBytes = 1024;
@@ -75,7 +75,7 @@ void read_prompts(FieldReader& reader, const char* key, const ModelFacts& model,
 // `model`: one of the names of the model that is served, or absent. Refused with 404.
 std::optional<Refusal> check_model(const nlohmann::ordered_json& body, const ModelFacts& model);
 
-// Counts that only make sense together. nullopt: all is well.
-std::optional<Refusal> check_counts(const GenerationSpec& spec);
+// Counts that only make sense together. max_replies: to all prompts together. nullopt: all is well.
+std::optional<Refusal> check_counts(const GenerationSpec& spec, int max_replies);
 
 }  // namespace kvasir::api

@@ -166,13 +166,16 @@ TEST(CompletionRequest, ARefusalNamesTheField) {
 
 TEST(CompletionRequest, CountsAreCheckedTogether) {
   const auto check = [](const char* body) {
-    const auto refusal = check_counts(accepted<GenerationSpec>(parse(parse_completion, body)));
+    const auto refusal = check_counts(accepted<GenerationSpec>(parse(parse_completion, body)), 9);
     return refusal ? refusal->param : "accepted";
   };
   EXPECT_EQ(check(R"({"prompt":"a","n":3,"best_of":2})"), "best_of");
   EXPECT_EQ(check(R"({"prompt":"a","best_of":2,"stream":true})"), "best_of");
   EXPECT_EQ(check(R"({"prompt":"a","min_tokens":5,"max_tokens":4})"), "min_tokens");
-  EXPECT_EQ(check(R"({"prompt":["a","b","c","d","e","f","g","h","i"],"n":128})"), "n");
+  EXPECT_EQ(check(R"({"prompt":["a","b","c","d","e"],"n":2})"), "n");
+  EXPECT_EQ(check(R"({"prompt":["a","b"],"best_of":5})"), "best_of");
+  EXPECT_EQ(check(R"({"prompt":["a","b","c","d","e","f","g","h","i","j"]})"), "prompt");
+  EXPECT_EQ(check(R"({"prompt":["a","b","c"],"n":3})"), "accepted");
   EXPECT_EQ(check(R"({"prompt":["a","b"],"n":2})"), "accepted");
 }
 
@@ -318,6 +321,27 @@ TEST(ResponsesRequest, ItemsBecomeMessages) {
   EXPECT_EQ(refused(parse(parse_responses, R"({"input":"a","previous_response_id":"r"})")),
             "previous_response_id");
   EXPECT_EQ(refused(parse(parse_responses, R"({"input":[]})")), "input");
+}
+
+TEST(ResponsesRequest, ARefusalNamesTheItem) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"(5)", "input[1]"},
+      {R"({"type":"image"})", "input[1]"},
+      {R"({"content":"q"})", "input[1].role"},
+      {R"({"role":"user","content":5})", "input[1].content"},
+      {R"({"role":"user","content":[{"type":"input_image"}]})", "input[1].content"},
+      {R"({"type":"function_call","call_id":"1","arguments":"{}"})", "input[1].name"},
+      {R"({"type":"function_call_output","call_id":1,"output":"r"})", "input[1].call_id"},
+      {R"({"type":"function_call_output","call_id":"1","output":{}})", "input[1].output"},
+  };
+  for (const auto& [item, name] : cases) {
+    auto body = ordered_json::parse(R"({"input":[{"role":"user","content":"q"}]})");
+    body["input"].push_back(ordered_json::parse(item));
+    const auto parsed = parse_responses(body, facts());
+    const auto* refusal = std::get_if<Refusal>(&parsed);
+    ASSERT_NE(refusal, nullptr) << item;
+    EXPECT_TRUE(refusal->status.message().starts_with(std::string(name) + ": ")) << refusal->status.message();
+  }
 }
 
 TEST(EmbeddingsRequest, ReadsItsFields) {

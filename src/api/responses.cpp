@@ -10,7 +10,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// Items of a responses request as messages of the chat API.
+// Items of a responses request as messages of the chat API. What is wrong with them is refused here, by its
+// name in this API.
 class ItemTranslator {
  public:
   ItemTranslator(FieldReader& reader, ordered_json& out) : reader_(reader), out_(out) {}
@@ -19,13 +20,13 @@ class ItemTranslator {
     if (!item.is_object()) return reader_.refuse(what, fmt::format("expected an object, got {}", show(item)));
     const ordered_json type = member(item, "type", ordered_json("message"));
     if (type == "message") {
-      out_.push_back({{"role", member(item, "role")}, {"content", member(item, "content")}});
+      out_.push_back({{"role", word(item, "role", what)}, {"content", text(item, "content", what)}});
     } else if (type == "function_call") {
-      add_call(item);
+      add_call(item, what);
     } else if (type == "function_call_output") {
       out_.push_back({{"role", "tool"},
-                      {"tool_call_id", member(item, "call_id", ordered_json(""))},
-                      {"content", member(item, "output", ordered_json(""))}});
+                      {"tool_call_id", word(item, "call_id", what, "")},
+                      {"content", text(item, "output", what, "")}});
     } else if (type != "reasoning") {
       // What a model thought in earlier turns is not part of the next prompt.
       reader_.refuse(what, fmt::format("expected type message, function_call or function_call_output, got {}",
@@ -35,14 +36,33 @@ class ItemTranslator {
 
  private:
   // Calls in a row, and the text before them, are one message.
-  void add_call(const ordered_json& item) {
+  void add_call(const ordered_json& item, const std::string& what) {
     const bool goes_on = !out_.empty() && member(out_.back(), "role") == "assistant";
     if (!goes_on) out_.push_back({{"role", "assistant"}});
     out_.back()["tool_calls"].push_back(
-        {{"id", member(item, "call_id", ordered_json(""))},
+        {{"id", word(item, "call_id", what, "")},
          {"type", "function"},
          {"function",
-          {{"name", member(item, "name")}, {"arguments", member(item, "arguments", ordered_json(""))}}}});
+          {{"name", word(item, "name", what)}, {"arguments", member(item, "arguments", ordered_json(""))}}}});
+  }
+
+  ordered_json word(const ordered_json& item, const char* key, const std::string& what,
+                    const ordered_json& fallback = nullptr) {
+    ordered_json value = member(item, key, fallback);
+    if (!value.is_string()) {
+      reader_.refuse(what + "." + key, fmt::format("expected a string, got {}", show(value)));
+    }
+    return value;
+  }
+  // A text or its parts.
+  ordered_json text(const ordered_json& item, const char* key, const std::string& what,
+                    const ordered_json& fallback = nullptr) {
+    auto joined = join_parts(member(item, key, fallback), what + "." + key);
+    if (auto* refusal = std::get_if<Refusal>(&joined)) {
+      reader_.refuse(*refusal);
+      return "";
+    }
+    return std::get<std::string>(std::move(joined));
   }
 
   FieldReader& reader_;

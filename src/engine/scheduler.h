@@ -7,15 +7,13 @@
 //
 // The order of a step:
 //   1 what is past its deadline ends
-//   2 running sequences get the blocks for the tokens that they have; the least urgent are preempted when
-//   there
-//     are none
+//   2 running sequences get the blocks for the tokens that they have; the least urgent are preempted
+//     when there are none
 //   3 waiting sequences are admitted, the most urgent first, as far as there is memory; one whose prefix
 //     another is just computing waits for that one's blocks; one whose whole prompt is cached gets its first
 //     token at once
-//   4 the budget goes to sequences that lack one token (decode), then to prompts and what preemption has
-//   lost,
-//     then to sequences that work without a cache, which compute all their tokens for each new one
+//   4 the budget goes to sequences that lack one token (decode), then to prompts and what preemption
+//     has lost, then to sequences that work without a cache, which compute all their tokens for each new one
 //
 // Urgent is what has the lower priority number, of equals what is older. The samples of a request are
 // sequences of their own: those after the first wait for its prompt, then share its blocks and its last

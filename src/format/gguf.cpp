@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/bytes.h"
 #include "format/gguf_types.h"
 #include "format/printable.h"
 
@@ -61,7 +62,7 @@ class Cursor {
                    file_, what, max_bytes, size);
     }
     KVASIR_ASSIGN_OR_RETURN(const auto bytes, take(what, size));
-    out = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    out = as_text(bytes);
     return Status();
   }
 

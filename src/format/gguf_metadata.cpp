@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/bytes.h"
 #include "format/gguf.h"
 #include "format/printable.h"
 
@@ -52,14 +53,10 @@ std::optional<double> as_number(GgufType type, const std::byte* from) {
   return std::nullopt;
 }
 
-std::string_view as_text(const GgufValue& value) {
-  return {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()};
-}
-
 // What messages say of a value.
 std::string show(const GgufValue& value) {
   if (value.type == GgufType::kArray) return fmt::format("an array of {}", value.size);
-  if (value.type == GgufType::kString) return fmt::format("the text '{}'", printable(as_text(value)));
+  if (value.type == GgufType::kString) return fmt::format("the text '{}'", printable(as_text(value.bytes)));
   if (value.type == GgufType::kBool) return value.bytes[0] == std::byte{1} ? "true" : "false";
   if (const auto integer = as_integer(value.type, value.bytes.data())) return fmt::format("{}", *integer);
   if (const auto number = as_number(value.type, value.bytes.data())) return fmt::format("{}", *number);
@@ -141,7 +138,7 @@ Result<std::string_view> GgufMetadata::text(std::string_view key,
   if (fallback && !has(key)) return *fallback;
   KVASIR_ASSIGN_OR_RETURN(const GgufValue* value, find(key, "a text"));
   if (value->type != GgufType::kString) return wrong(key, "a text", *value);
-  return as_text(*value);
+  return as_text(value->bytes);
 }
 
 Result<std::vector<double>> GgufMetadata::numbers(std::string_view key) const {
@@ -179,7 +176,7 @@ Result<std::vector<std::string_view>> GgufMetadata::texts(std::string_view key) 
   for (std::uint64_t i = 0; i < value->size; ++i) {
     const auto bytes = load<std::uint64_t>(at);
     at += sizeof bytes;
-    texts.emplace_back(reinterpret_cast<const char*>(at), bytes);
+    texts.push_back(as_text({at, bytes}));
     at += bytes;
   }
   return texts;

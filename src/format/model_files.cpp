@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/json.h"
 #include "format/gguf.h"
 #include "format/gguf_config.h"
@@ -109,8 +110,7 @@ void ModelFiles::release(std::span<const std::byte> part) const {
 
 Result<nlohmann::json> ModelFiles::read_json(std::string_view file) {
   KVASIR_ASSIGN_OR_RETURN(const auto bytes, read(file));
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  Result<nlohmann::json> value = parse_json(path(file), text);
+  Result<nlohmann::json> value = parse_json(path(file), as_text(bytes));
   if (!value.ok()) return Status(StatusCode::kCorrupt, value.status().message());
   if (!value->is_object()) {
     return error(StatusCode::kCorrupt, "{}: expected a JSON object, got {}", path(file), value->type_name());

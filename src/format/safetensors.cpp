@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/json.h"
 #include "format/gguf_names.h"
 #include "format/printable.h"
@@ -172,8 +173,7 @@ Result<TensorMap> parse_safetensors(const std::string& name, std::span<const std
     return error(StatusCode::kCorrupt, "{}: its header claims {} bytes; expected at most {}", name,
                  header_bytes, std::min<std::uint64_t>(rest.size(), kMaxHeaderBytes));
   }
-  const std::string_view text(reinterpret_cast<const char*>(rest.data()), header_bytes);
-  const Result<json> header = parse_json(name + ": header", text, 8);
+  const Result<json> header = parse_json(name + ": header", as_text(rest.first(header_bytes)), 8);
   if (!header.ok()) return Status(StatusCode::kCorrupt, header.status().message());
   if (!header->is_object()) {
     return error(StatusCode::kCorrupt, "{}: header: expected a JSON object, got {}", name,

@@ -43,9 +43,10 @@ class GrammarBuilder {
 
   // How a call of a rule is compiled.
   enum class Calls {
-    kMayInline,  // small rules become part of their callers: what follows a call is then known when masks are
-                 // made
-    kShare,      // always a rule of its own: one automaton, and its masks, for all callers
+    // Small rules become part of their callers: what follows a call is then known when masks are made.
+    kMayInline,
+    // Always a rule of its own: one automaton, and its masks, for all callers.
+    kShare,
   };
   // A rule that is defined later: recursion is possible this way. `name` is for messages.
   RuleId declare(std::string name, Calls calls = Calls::kMayInline);

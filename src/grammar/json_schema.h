@@ -10,13 +10,11 @@
 //   properties follow the listed ones, and their names need no escapes.
 // - Arrays with `prefixItems` and without `items` have no further items.
 // - Integers have at most 18 digits, other numbers at most 18 on each side of the point and two in the
-// exponent; with a
-//   minimum or maximum there is no exponent.
+//   exponent; with a minimum or maximum there is no exponent.
 // - Strings with a minLength or maxLength have controls alone as \u escapes.
 // - `const` and `enum` are written one way: strings escape only what must be.
 // - `oneOf` is `anyOf` where its alternatives are disjoint by type, by their constants, or by a required
-// property with
-//   different constants; else it is refused.
+//   property with different constants; else it is refused.
 // - `allOf`, and what stands beside `anyOf`, `oneOf` or `$ref`, is merged where that is possible.
 // - `format`: date, time, date-time, duration, email, hostname, ipv4, uuid.
 // Annotations (title, description, default, examples, deprecated, x-...) are without effect. Every other

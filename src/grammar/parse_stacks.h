@@ -6,11 +6,11 @@
 //
 //   text  [ [ 1      array ::= "[" value ("," value)* "]"      value ::= array | number
 //
-//   bottom <-(end)-- array@0 <-(in array)-- array@1 <-(in array)-- number@2      node = rule @ byte where it
-//   began
-//                                                                                edge = where to go on when
-//                                                                                it ends, and
-//   Config = (a state inside of a rule, the node of that rule)                          the caller's node
+//   bottom <-(end)-- array@0 <-(in array)-- array@1 <-(in array)-- number@2
+//
+//   node    a rule @ the byte where it began
+//   edge    where to go on when it ends, and the caller's node
+//   Config  a state inside of a rule, and the node of that rule
 //
 // Not thread-safe.
 

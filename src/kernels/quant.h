@@ -34,8 +34,7 @@
 // Scales, of the 16 columns each:
 //   q8_0, q4_0  a group: 16 f16
 //   q4_k, q5_k  a super-block: 16 d | 16 dmin | a group: 16 bytes of scales, 16 of minimums | next group ..
-//   q6_k        a super-block: 16 d | a group: 16 bytes of the first 16 weights' scales, 16 of the others' |
-//   ..
+//   q6_k        a super-block: 16 d | a group: 16 bytes: scales of its first 16 weights, 16: of the others ..
 
 #include <cstddef>
 #include <cstdint>
@@ -94,14 +93,12 @@ constexpr std::size_t num_panels(std::size_t columns) {
 void unpack_column(const std::byte* panel, std::size_t column, std::size_t k, QuantType type, float* out);
 
 // A quantised row of activations, made for one type of weights:
-//   | k as int8, zeros to whole groups | a group's scale: f32 .. | a group's corrections: 4 bytes a scale ..
-//   |
+//   | k as int8, zeros to whole groups | a scale a group: f32 | corrections: 4 bytes for each of its scales |
 // A correction is what a group adds beside its products:
 //   q8_0, q4_0  int32: -offset * sum of x, which undoes the offset of the weights
 //   q4_k, q5_k  f32: -(scale * float(sum of x)), by which minimums are multiplied
-//   q6_k        two int16, -offset * sum of the x whose k mod 4 is 0 or 1, and 2 or 3: so that sums of 16
-//   bits
-//               (AVX2) that begin with them do not overflow
+//   q6_k        two int16, -offset * sum of the x whose k mod 4 is 0 or 1, and 2 or 3: so that sums of
+//               16 bits (AVX2) that begin with them do not overflow
 constexpr std::size_t quantized_row_bytes(QuantType w_type, std::size_t k) {
   return (num_groups(k) * (kGroupSize + sizeof(float) + scales_per_group(w_type) * 4) + 63) / 64 * 64;
 }

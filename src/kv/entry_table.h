@@ -8,8 +8,7 @@
 //   buckets_   [ . | e4 -> e1 | . | e7 ]          hash of (parent, tokens of the last block)
 //   by node    n12: e4 -> e7                      prompts of different lengths may end in one block
 //   lru_       e7 <-> e1 <-> e4                   used last ... unused for longest
-//   logits     slot 0: e7, slot 1: e4             slot_lru_ in the order of lru_; the oldest slot is taken
-//   first
+//   logits     slot 0: e7, slot 1: e4             slot_lru_ in the order of lru_: the oldest is taken first
 //
 // Invariants: each entry is in its bucket, in its node's chain and in lru_ exactly once; its node is in the
 // tree and has at least num_tokens tokens; no two entries have the same prompt; a slot and its owner know

@@ -4,8 +4,7 @@
 // tokens, never hashes. It decides what *may* be evicted (what no sequence uses, leaves first) and in which
 // order; when, and what becomes of entries, is KvCache's business. Engine thread only.
 //
-//   root ──[the quick brown fox]──[jumps over the lazy]──[dog .]        block_size 4; the last one partly
-//   filled
+//   root ──[the quick brown fox]──[jumps over the lazy]──[dog .]        block_size 4, the last partly filled
 //                    │
 //                    └──[sits and waits .]
 //
@@ -17,16 +16,15 @@
 //                    └──[sits and waits .]
 //
 // Invariants
-//  - A node is one block: node i tells about block i. It holds 1..block_size tokens; only a full one has
-//  children.
+//  - A node is one block: node i tells about block i. It holds 1..block_size tokens; only a full one
+//    has children.
 //  - Siblings differ in their tokens. One may be the beginning of another.
-//  - The tree has one reference to each block in it (BlockPool). A node is pinned when there are more: those
-//  of
-//    sequences. Each sequence pins its whole path, so that a pinned node's parent is pinned.
-//  - A partly filled node is pinned by at most one sequence: the one that fills it, its writer. All others
-//  copy.
-//  - The LRU list has exactly the unpinned nodes, each nearer to the front than its children: its back is a
-//  leaf.
+//  - The tree has one reference to each block in it (BlockPool). A node is pinned when there are more:
+//    those of sequences. Each sequence pins its whole path, so that a pinned node's parent is pinned.
+//  - A partly filled node is pinned by at most one sequence: the one that fills it, its writer. All
+//    others copy.
+//  - The LRU list has exactly the unpinned nodes, each nearer to the front than its children: its back
+//    is a leaf.
 //  - A node that is removed while pinned is detached: matched no more, and its block goes with its last user.
 //
 // The children of a node are a treap by token sequence: O(log n) for n siblings, and the sibling with the

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/json.h"
 #include "tokenizer/json_node.h"
 
@@ -39,8 +40,7 @@ Result<ChatTemplates> load_chat_templates(format::ModelFiles& files) {
   ChatTemplates out;
   if (files.has(kTemplateFile)) {
     KVASIR_ASSIGN_OR_RETURN(const auto bytes, files.read(kTemplateFile));
-    const std::string_view source(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    KVASIR_ASSIGN_OR_RETURN(out.chat, ChatTemplate::parse(files.path(kTemplateFile), source));
+    KVASIR_ASSIGN_OR_RETURN(out.chat, ChatTemplate::parse(files.path(kTemplateFile), as_text(bytes)));
   }
   if (!files.has(kConfigFile)) return out;
   KVASIR_ASSIGN_OR_RETURN(const nlohmann::json json, files.read_json(kConfigFile));
