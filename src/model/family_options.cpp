@@ -51,17 +51,8 @@ void read_norm(ConfigReader& f, ModelConfig& c, NormKind norm, const char* eps_k
   c.norm_eps = static_cast<float>(f.number(eps_key, 0, 1, eps));
 }
 
-void read_rope(ConfigReader& f, ModelConfig& c, double theta, std::optional<double> rotary_factor,
-               int original_context) {
-  if (!rotary_factor) f.expect("partial_rotary_factor", 1.0);
-  const int rotary_dim = static_cast<int>(c.head_dim * rotary_factor.value_or(1));
-  if (rotary_dim % 2 != 0 || rotary_dim == 0) {
-    return f.keep(error(StatusCode::kCorrupt,
-                        "{}: expected an even number of rotated dimensions, got {} of {}", f.where(),
-                        rotary_dim, c.head_dim));
-  }
-  const double base = f.number("rope_theta", 1, 1e12, theta);
-  Rope rope = read_rope(f, {rotary_dim, base, c.max_position_embeddings, original_context});
+void read_rope(ConfigReader& f, ModelConfig& c, const RopeDefaults& defaults) {
+  Rope rope = read_rope(f, c.head_dim, c.max_position_embeddings, defaults);
   c.rope = std::move(rope.config);
   c.max_position_embeddings = rope.context;
 }
@@ -101,7 +92,7 @@ void read_llama_like(ConfigReader& f, ModelConfig& c, const ShapeDefaults& defau
   read_shape(f, c, defaults);
   c.intermediate_size = f.integer("intermediate_size", 1, 1 << 19);
   read_norm(f, c, NormKind::kRms, "rms_norm_eps", eps);
-  read_rope(f, c, theta);
+  read_rope(f, c, {.theta = theta});
   c.activation = read_activation(f, "hidden_act", "silu");
 }
 

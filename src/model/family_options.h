@@ -24,9 +24,8 @@ void read_shape(ConfigReader& f, ModelConfig& c, const ShapeDefaults& defaults);
 
 void read_norm(ConfigReader& f, ModelConfig& c, NormKind norm, const char* eps_key, double eps);
 
-// rotary_factor: the part of a head that is rotated; all of it where there is no such option.
-void read_rope(ConfigReader& f, ModelConfig& c, double theta,
-               std::optional<double> rotary_factor = std::nullopt, int original_context = 0);
+// The rotation of all layers, or of those with full attention; max_position_embeddings may grow by it.
+void read_rope(ConfigReader& f, ModelConfig& c, const RopeDefaults& defaults);
 
 // What most families after Llama have in common.
 void read_llama_like(ConfigReader& f, ModelConfig& c, const ShapeDefaults& defaults = {},

@@ -34,6 +34,8 @@ struct LayerConfig {
   LayerRope rope = LayerRope::kGlobal;
   int window = 0;  // a token sees that many, itself the last; 0: all before it
   bool has_experts = false;
+
+  bool operator==(const LayerConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -79,6 +81,7 @@ struct ModelConfig {
   std::vector<TokenId> eos_token_ids;  // of generation_config.json and config.json; may be empty
 
   bool is_gated() const { return tensors.gate != nullptr; }
+  bool operator==(const ModelConfig&) const = default;
 };
 
 // Reads config.json and, where there is one, generation_config.json. A missing key has the default of

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -17,6 +18,13 @@ namespace kvasir::model {
 namespace {
 
 using nlohmann::json;
+
+Result<ModelConfig> config_of(const json& config) {
+  const std::string text = config.dump();
+  const format::ModelFiles::MemoryFile view = {"config.json", std::as_bytes(std::span(text))};
+  format::ModelFiles files = format::ModelFiles::from_memory("m", {&view, 1});
+  return read_model_config(files);
+}
 
 // A model folder in memory, changed by the test.
 class BrokenModel : public ::testing::Test {
@@ -104,13 +112,20 @@ TEST_F(BrokenModel, RefusesWhatItDoesNotKnow) {
       {"llama-gqa", "rope_scaling", {{"rope_type", "linear"}}, kCorrupt},
       {"llama-gqa", "rope_scaling", {{"rope_type", "linear"}, {"factor", -1}}, kCorrupt},
       {"llama-gqa", "rope_scaling", {{"rope_type", "yarn"}}, kCorrupt},
-      {"llama-gqa", "rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}, {"rope_theta", 1}}, kCorrupt},
+      {"llama-rope-yarn", "rope_theta", 1, kCorrupt},
       {"llama-gqa", "rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}, {"beta_fast", "x"}}, kCorrupt},
       {"llama-gqa", "rope_scaling", {{"rope_type", "longrope"}}, kCorrupt},
       {"llama-gqa", "rope_scaling", {{"rope_type", "longrope"}, {"short_factor", {1, 2}}}, kCorrupt},
       {"llama-gqa", "rope_scaling", {{"rope_type", 3}}, kCorrupt},
       {"llama-rope-llama3", "rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}}, kCorrupt},
       {"llama-gqa", "rope_scaling", 3, kCorrupt},
+      {"llama-gqa", "rope_parameters", {{"rope_type", "proportional"}}, kUnsupported},
+      {"llama-gqa", "rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}, kUnsupported},
+      {"llama-gqa", "rope_parameters", {{"partial_rotary_factor", 0.5}}, kUnsupported},
+      {"llama-gqa", "rope_parameters", {{"rope_theta", 500}}, kUnsupported},  // rope_theta is another
+      {"llama-rope-linear", "rope_parameters", {{"rope_type", "linear"}, {"factor", 4}}, kUnsupported},
+      {"phi3", "rope_parameters", {{"partial_rotary_factor", 0.4}}, kUnsupported},
+      {"phi3-longrope-long", "original_max_position_embeddings", "long", kCorrupt},
       {"llama-gqa", "rope_theta", "big", kCorrupt},
       {"llama-gqa", "sliding_window", 10, kUnsupported},
       {"llama-gqa", "partial_rotary_factor", 0.5, kUnsupported},
@@ -142,6 +157,7 @@ TEST_F(BrokenModel, RefusesWhatItDoesNotKnow) {
       {"qwen2-windows", "layer_types", {"full_attention"}, kCorrupt},
       {"qwen2-windows", "sliding_window", nullptr, kCorrupt},
       {"gemma2", "hidden_activation", "tanh", kUnsupported},
+      {"gemma2", "use_bidirectional_attention", true, kUnsupported},
       {"gemma2", "attn_logit_softcapping", "strong", kCorrupt},
       {"gemma2", "query_pre_attn_scalar", 0, kCorrupt},
       {"gemma3", "use_bidirectional_attention", true, kUnsupported},
@@ -162,6 +178,7 @@ TEST_F(BrokenModel, RefusesWhatItDoesNotKnow) {
       {"starcoder2", "norm_type", "rms_norm", kUnsupported},
       {"mixtral", "num_experts_per_tok", 6, kCorrupt},
       {"mixtral", "num_local_experts", 0, kCorrupt},
+      {"mixtral", "num_experts", 4, kUnsupported},  // num_local_experts is another
       {"qwen3-moe", "mlp_only_layers", {"1"}, kCorrupt},
       {"qwen3-moe", "shared_expert_intermediate_size", 64, kUnsupported},
   };
@@ -182,6 +199,79 @@ TEST_F(BrokenModel, NamesTheOptionThatItDoesNotKnow) {
       load_status().message(),
       "m/config.json: \"logit_bias_of_tomorrow\": an option that is not known for this model, with the value "
       "{\"strength\":2}");
+}
+
+class Gemma3Rope : public ::testing::Test {
+ protected:
+  Gemma3Rope() {
+    std::ifstream file(kvasir::testing::test_data_dir() / "models/gemma3/config.json");
+    config_ = json::parse(file);
+    for (const char* key : {"rope_theta", "rope_local_base_freq", "rope_scaling"}) config_.erase(key);
+  }
+
+  std::string refusal_of(const json& parameters) {
+    config_["rope_parameters"] = parameters;
+    return config_of(config_).status().message();
+  }
+
+  json config_;
+};
+
+TEST_F(Gemma3Rope, IsReadForEachLayerType) {
+  config_["rope_parameters"] = {
+      {"full_attention", {{"rope_type", "linear"}, {"factor", 4}, {"rope_theta", 160000}}},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 100}}}};
+  const ModelConfig config = *config_of(config_);
+  ASSERT_EQ(config.rope.frequencies.size(), 7u);
+  EXPECT_EQ(config.rope.frequencies[0], 0.25f);
+  EXPECT_NEAR(config.rope.frequencies[1], std::pow(160000, -1.0 / 7) / 4, 1e-7);
+  EXPECT_EQ(config.local_rope.frequencies[0], 1.0f);
+  EXPECT_NEAR(config.local_rope.frequencies[1], std::pow(100, -1.0 / 7), 1e-7);
+  // What is not there is as in configs without rope_parameters.
+  config_["rope_parameters"] = {{"full_attention", nullptr}, {"sliding_attention", json::object()}};
+  const ModelConfig plain = *config_of(config_);
+  config_.erase("rope_parameters");
+  EXPECT_TRUE(plain == *config_of(config_));
+}
+
+TEST_F(Gemma3Rope, IsRefusedByName) {
+  const json plain = {{"rope_type", "default"}};
+  const std::string start = "m/config.json: rope_parameters: ";
+  const std::string by_type =
+      start + "supported is an object for full_attention and one for sliding_attention, ";
+  EXPECT_EQ(refusal_of(plain), by_type + "got {\"rope_type\":\"default\"}");
+  EXPECT_TRUE(refusal_of({{"full_attention", plain}, {"chunked_attention", plain}}).starts_with(by_type));
+  EXPECT_EQ(refusal_of({{"full_attention", 3}}), start + "full_attention: expected an object, got 3");
+  EXPECT_EQ(refusal_of({{"sliding_attention", {{"rope_type", "proportional"}}}}),
+            start +
+                "sliding_attention: rope_type: supported is default, linear, dynamic, llama3, yarn or "
+                "longrope, got \"proportional\"");
+  EXPECT_EQ(refusal_of({{"sliding_attention", {{"partial_rotary_factor", 0.5}}}}),
+            start + "sliding_attention: partial_rotary_factor: supported is 1, got 0.5");
+  EXPECT_EQ(refusal_of({{"full_attention", {{"an_option_of_tomorrow", 1}}}}),
+            start +
+                "full_attention: \"an_option_of_tomorrow\": an option that is not known for this model, with "
+                "the value 1");
+  config_["rope_local_base_freq"] = 10000;
+  EXPECT_EQ(refusal_of({{"sliding_attention", {{"rope_theta", 500}}}}),
+            "m/config.json: rope_local_base_freq: supported is 500, got 10000");
+}
+
+// tools/make_config_goldens.py: configs that transformers 5 has read and saved again.
+TEST(ConfigsOfTransformers5, SayTheSame) {
+  const auto data = kvasir::testing::test_data_dir();
+  const json goldens = json::parse(std::ifstream(data / "model_configs.json"));
+  for (const auto& [name, golden] : goldens.items()) {
+    SCOPED_TRACE(name);
+    const bool is_of_folder = !golden.contains("old");
+    const auto before = config_of(
+        is_of_folder ? json::parse(std::ifstream(data / "models" / name / "config.json")) : golden["old"]);
+    const auto after = config_of(golden["new"]);
+    ASSERT_TRUE(before.ok()) << before.status().message();
+    ASSERT_TRUE(after.ok()) << after.status().message();
+    EXPECT_TRUE(*before == *after);
+  }
+  EXPECT_GE(goldens.size(), models_in(data / "models").size());
 }
 
 // A model for text and images is loaded for text.

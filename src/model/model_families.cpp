@@ -92,17 +92,19 @@ void read_mistral(ConfigReader& f, ModelConfig& c) {
   f.expect("attention_bias", false);
 }
 
-void read_experts(ConfigReader& f, ModelConfig& c, const char* count_key, int count, int chosen) {
+void read_experts(ConfigReader& f, ModelConfig& c, int count, int chosen) {
   constexpr const char* kTraining[] = {"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"};
   f.ignore(kTraining);
-  c.num_experts = f.integer(count_key, 0, 1 << 12, count);
+  const char* key = f.has("num_local_experts") ? "num_local_experts" : "num_experts";
+  c.num_experts = f.integer(key, 0, 1 << 12, count);
+  f.expect("num_experts", static_cast<double>(c.num_experts));
   if (c.num_experts > 0) c.num_chosen_experts = f.integer("num_experts_per_tok", 1, c.num_experts, chosen);
 }
 
 void read_mixtral(ConfigReader& f, ModelConfig& c) {
   read_llama_like(f, c, {.num_kv_heads = 8, .context = 131072}, 1e6, 1e-5);
   read_common_window(f, c);
-  read_experts(f, c, "num_local_experts", 8, 2);
+  read_experts(f, c, 8, 2);
   c.expert_intermediate_size = c.intermediate_size;
   c.normalizes_expert_weights = true;
   if (c.num_experts == 0) f.wrong("num_local_experts", "at least 1");
@@ -155,7 +157,7 @@ void read_qwen3_moe(ConfigReader& f, ModelConfig& c) {
   f.ignore(kUnused);
   read_attention_bias(f, c);
   read_qk_norms(c, QkNorm::kHead);
-  read_experts(f, c, "num_experts", 128, 8);
+  read_experts(f, c, 128, 8);
   c.expert_intermediate_size = f.integer("moe_intermediate_size", 1, 1 << 19, 768);
   c.normalizes_expert_weights = f.flag("norm_topk_prob", false);
   const int step = f.integer("decoder_sparse_step", 1, 1 << 12, 1);
@@ -167,18 +169,19 @@ void read_qwen3_moe(ConfigReader& f, ModelConfig& c) {
 }
 
 // What all Gemmas have in common.
-void read_gemma_like(ConfigReader& f, ModelConfig& c, const ShapeDefaults& defaults, double theta) {
-  read_shape(f, c, defaults);
+void read_gemma_like(ConfigReader& f, ModelConfig& c, const ShapeDefaults& shape, const RopeDefaults& rope) {
+  read_shape(f, c, shape);
   c.intermediate_size = f.integer("intermediate_size", 1, 1 << 19);
   read_norm(f, c, NormKind::kRms, "rms_norm_eps", 1e-6);
   c.norm_weight_offset = 1;
-  read_rope(f, c, theta);
+  read_rope(f, c, rope);
   read_attention_bias(f, c);
+  f.expect("use_bidirectional_attention", false);
   c.embedding_scale = std::sqrt(static_cast<float>(c.hidden_size));
 }
 
 void read_gemma(ConfigReader& f, ModelConfig& c) {
-  read_gemma_like(f, c, {.head_dim = 256, .context = 8192}, 10000);
+  read_gemma_like(f, c, {.head_dim = 256, .context = 8192}, {});
   // Early files say gelu and mean its approximation, with which the models were trained.
   const bool is_old = f.text("hidden_act", "") == "gelu" && !f.has("hidden_activation");
   const char* key = f.has("hidden_activation") ? "hidden_activation" : "hidden_act";
@@ -198,7 +201,7 @@ void read_gemma2_options(ConfigReader& f, ModelConfig& c, double attention_cap, 
 }
 
 void read_gemma2(ConfigReader& f, ModelConfig& c) {
-  read_gemma_like(f, c, {.num_kv_heads = 4, .head_dim = 256, .context = 8192}, 10000);
+  read_gemma_like(f, c, {.num_kv_heads = 4, .head_dim = 256, .context = 8192}, {});
   read_gemma2_options(f, c, 50, 30);
   read_layer_types(f, c, read_window(f, 4096), [](int layer) { return layer % 2 == 0; });
 }
@@ -206,10 +209,11 @@ void read_gemma2(ConfigReader& f, ModelConfig& c) {
 void read_gemma3(ConfigReader& f, ModelConfig& c) {
   read_gemma_like(
       f, c, {.vocab_size = 262208, .num_heads = 8, .num_kv_heads = 4, .head_dim = 256, .context = 131072},
-      1e6);
+      {.theta = 1e6, .layer_type = "full_attention"});
+  const RopeDefaults local = {.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq"};
+  c.local_rope = read_rope(f, c.head_dim, c.max_position_embeddings, local).config;
   read_gemma2_options(f, c, 0, 0);
   read_qk_norms(c, QkNorm::kHead);
-  f.expect("use_bidirectional_attention", false);
   const int pattern =
       f.integer("_sliding_window_pattern", 1, 1 << 12, f.integer("sliding_window_pattern", 1, 1 << 12, 6));
   const auto slides = [&](int layer) { return (layer + 1) % pattern != 0; };
@@ -220,7 +224,6 @@ void read_gemma3(ConfigReader& f, ModelConfig& c) {
     if (is_local) c.layers[i].rope = LayerRope::kLocal;
   }
   read_layer_types(f, c, read_window(f, 4096), slides);
-  c.local_rope = plain_rope({c.head_dim, f.number("rope_local_base_freq", 1, 1e12, 10000)});
   c.tensors.roots = {"model.", "language_model.model.", "model.language_model."};
   c.tensors.output = {"lm_head", "language_model.lm_head"};
 }
@@ -229,7 +232,7 @@ void read_phi3(ConfigReader& f, ModelConfig& c) {
   read_shape(f, c, {.context = 4096});
   c.intermediate_size = f.integer("intermediate_size", 1, 1 << 19);
   read_norm(f, c, NormKind::kRms, "rms_norm_eps", 1e-5);
-  read_rope(f, c, 10000, f.number("partial_rotary_factor", 0, 1, 1), 4096);
+  read_rope(f, c, {.rotary_factor = 1, .original_context = 4096});
   c.activation = read_activation(f, "hidden_act", "silu");
   read_common_window(f, c);
   for (const char* key : {"attention_bias", "mlp_bias", "lm_head_bias"}) f.expect(key, false);
@@ -277,7 +280,7 @@ void read_starcoder2(ConfigReader& f, ModelConfig& c) {
   read_shape(f, c, {.num_kv_heads = 2, .context = 4096});
   c.intermediate_size = f.integer("intermediate_size", 1, 1 << 19);
   read_norm(f, c, NormKind::kLayer, "norm_epsilon", 1e-5);
-  read_rope(f, c, 10000);
+  read_rope(f, c, {});
   c.activation = read_activation(f, "hidden_act", "gelu_pytorch_tanh");
   read_common_window(f, c);
   c.qkv_bias = c.attention_output_bias = c.mlp_bias = f.flag("use_bias", true);
@@ -337,9 +340,9 @@ void read_gpt_neox(ConfigReader& f, ModelConfig& c) {
   read_shape(f, c, {});
   c.intermediate_size = f.integer("intermediate_size", 1, 1 << 19, 24576);
   read_norm(f, c, NormKind::kLayer, "layer_norm_eps", 1e-5);
-  const double rotary_factor = f.number("rotary_pct", 0, 1, 0.25);
-  read_rope(f, c, f.number("rotary_emb_base", 1, 1e12, 10000),
-            f.number("partial_rotary_factor", 0, 1, rotary_factor));
+  read_rope(f, c,
+            {.theta = f.number("rotary_emb_base", 1, 1e12, 10000),
+             .rotary_factor = f.number("rotary_pct", 0, 1, 0.25)});
   c.activation = read_activation(f, "hidden_act", "gelu");
   c.is_parallel = f.flag("use_parallel_residual", true);
   read_attention_bias(f, c, true);
@@ -377,7 +380,7 @@ void read_falcon(ConfigReader& f, ModelConfig& c) {
   f.expect("apply_residual_connection_post_layernorm", false);
   c.intermediate_size = f.integer("ffn_hidden_size", 1, 1 << 19, std::min(4 * c.hidden_size, 1 << 19));
   read_norm(f, c, NormKind::kLayer, "layer_norm_epsilon", 1e-5);
-  read_rope(f, c, 10000);
+  read_rope(f, c, {});
   c.activation = read_activation(f, "activation", "gelu");
   c.qkv_bias = c.attention_output_bias = c.mlp_bias = f.flag("bias", false);
   c.tensors = {.roots = {"transformer."},

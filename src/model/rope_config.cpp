@@ -2,28 +2,60 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numbers>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "model/config_reader.h"
 
 namespace kvasir::model {
 namespace {
 
+using nlohmann::json;
+
 constexpr int kMaxContext = 1 << 24;
+constexpr const char* kOriginal = "original_max_position_embeddings";
+
+struct Shape {
+  int rotary_dim;  // dimensions of a head that are rotated; even
+  double theta;
+  int context;
+  int original_context;  // where the config does not say
+};
 
 // An angle of pair i in f32, as transformers computes it.
-float plain_frequency(const RopeShape& shape, int i) {
+float plain_frequency(const Shape& shape, int i) {
   return static_cast<float>(1.0 / std::pow(shape.theta, 2.0 * i / shape.rotary_dim));
+}
+
+// A number of `own`, or of the config around it; in both it must be the same.
+double read_number(ConfigReader& config, const char* key, std::optional<ConfigReader>& own,
+                   const char* own_key, double least, double most, double otherwise) {
+  if (!own || !own->has(own_key)) return config.number(key, least, most, otherwise);
+  const double value = own->number(own_key, least, most);
+  config.expect(key, value);
+  return value;
+}
+
+int read_original_context(ConfigReader& config, ConfigReader& own, std::optional<int> otherwise) {
+  if (!own.has(kOriginal) && config.has(kOriginal)) return config.integer(kOriginal, 1, kMaxContext);
+  const int original = own.integer(kOriginal, 1, kMaxContext, otherwise);
+  config.expect(kOriginal, static_cast<double>(original));
+  return original;
+}
+
+double read_factor(ConfigReader& scaling) {
+  return scaling.number("factor", 1, 1e6);
 }
 
 // Grattafiori et al. 2024 (The Llama 3 Herd of Models): low frequencies are divided by the factor, high ones
 // kept; the ramp is over the number of turns in the original context.
-void read_llama3(ConfigReader& scaling, double factor, RopeConfig& rope) {
+void read_llama3(ConfigReader& scaling, int original, RopeConfig& rope) {
+  const double factor = read_factor(scaling);
   const double low = scaling.number("low_freq_factor", 1e-3, 1e6);
   const double high = scaling.number("high_freq_factor", 1e-3, 1e6);
-  const int original = scaling.integer("original_max_position_embeddings", 1, kMaxContext);
   if (low >= high)
     return scaling.wrong("low_freq_factor", fmt::format("a number below high_freq_factor {}", high));
   for (float& frequency : rope.frequencies) {
@@ -35,8 +67,8 @@ void read_llama3(ConfigReader& scaling, double factor, RopeConfig& rope) {
 }
 
 // Peng et al. 2023 (YaRN): likewise, with a ramp over the pairs, and larger magnitudes.
-void read_yarn(ConfigReader& scaling, double factor, const RopeShape& shape, Rope& rope) {
-  const int original = scaling.integer("original_max_position_embeddings", 1, kMaxContext, shape.context);
+void read_yarn(ConfigReader& scaling, int original, const Shape& shape, Rope& rope) {
+  const double factor = read_factor(scaling);
   const double beta_fast = scaling.number("beta_fast", 1e-3, 1e6, 32);
   const double beta_slow = scaling.number("beta_slow", 1e-3, 1e6, 1);
   const double mscale = scaling.number("mscale", 0, 1e6, 0);
@@ -69,17 +101,15 @@ void read_yarn(ConfigReader& scaling, double factor, const RopeShape& shape, Rop
 }
 
 // Ding et al. 2024 (LongRoPE): a factor for each pair, of two lists by the context.
-void read_longrope(ConfigReader& scaling, int original, bool has_original, const RopeShape& shape,
-                   RopeConfig& rope) {
-  const bool is_long = shape.context > original;
+void read_longrope(ConfigReader& scaling, int original, const Shape& shape, RopeConfig& rope) {
   const std::size_t count = rope.frequencies.size();
   const std::vector<double> long_factor = scaling.numbers("long_factor", count, 1e-6, 1e9);
   const std::vector<double> short_factor = scaling.numbers("short_factor", count, 1e-6, 1e9);
-  const double given = scaling.number("factor", 1e-6, 1e6, 1);
-  const double stretch = has_original ? static_cast<double>(shape.context) / original : given;
+  const double stretch = scaling.number("factor", 1e-6, 1e6, static_cast<double>(shape.context) / original);
   const double by_stretch =
       stretch <= 1 || original < 2 ? 1 : std::sqrt(1 + std::log(stretch) / std::log(original));
   rope.magnitude = static_cast<float>(scaling.number("attention_factor", 1e-6, 1e6, by_stretch));
+  const bool is_long = shape.context > original;
   const std::vector<double>& factors = is_long ? long_factor : short_factor;
   if (factors.size() != count) {
     return scaling.wrong(is_long ? "long_factor" : "short_factor",
@@ -91,56 +121,86 @@ void read_longrope(ConfigReader& scaling, int original, bool has_original, const
   }
 }
 
-void read_scaling(ConfigReader& config, ConfigReader& scaling, const RopeShape& shape, Rope& rope) {
+void read_scaling(ConfigReader& config, ConfigReader& scaling, const Shape& shape, Rope& rope) {
   const char* key = scaling.has("rope_type") ? "rope_type" : "type";
   const std::string kind = scaling.text(key, "default");
   constexpr const char* kNames[] = {"rope_type", "type"};
   scaling.ignore(kNames);
   if (kind == "longrope" || kind == "su") {
-    const bool is_above = config.has("original_max_position_embeddings");
-    const int otherwise = shape.original_context > 0 ? shape.original_context : shape.context;
-    const int original =
-        (is_above ? config : scaling).integer("original_max_position_embeddings", 1, kMaxContext, otherwise);
-    scaling.integer("original_max_position_embeddings", 1, kMaxContext, original);
-    return read_longrope(scaling, original, is_above || shape.original_context > 0, shape, rope.config);
+    const int original = read_original_context(config, scaling, shape.original_context);
+    return read_longrope(scaling, original, shape, rope.config);
   }
-  constexpr const char* kOriginal[] = {"original_max_position_embeddings"};
-  if (kind != "llama3" && kind != "yarn") scaling.ignore(kOriginal);
-  if (kind == "default") return;
-  const double factor = scaling.number("factor", 1, 1e6);
+  if (kind == "llama3") {
+    return read_llama3(scaling, read_original_context(config, scaling, std::nullopt), rope.config);
+  }
+  if (kind == "yarn") {
+    return read_yarn(scaling, read_original_context(config, scaling, shape.context), shape, rope);
+  }
+  constexpr const char* kUnused[] = {kOriginal};
+  scaling.ignore(kUnused);
   if (kind == "linear") {
+    const double factor = read_factor(scaling);
     for (float& frequency : rope.config.frequencies) frequency = static_cast<float>(frequency / factor);
-  } else if (kind == "llama3") {
-    read_llama3(scaling, factor, rope.config);
-  } else if (kind == "yarn") {
-    read_yarn(scaling, factor, shape, rope);
-  } else if (kind != "dynamic") {  // which differs from none beyond the context only
+  } else if (kind == "dynamic") {
+    read_factor(scaling);  // without effect up to the context
+  } else if (kind != "default") {
     scaling.unsupported(key, "default, linear, dynamic, llama3, yarn or longrope");
   }
 }
 
-}  // namespace
-
-RopeConfig plain_rope(const RopeShape& shape) {
-  RopeConfig rope;
-  for (int i = 0; i < shape.rotary_dim / 2; ++i) rope.frequencies.push_back(plain_frequency(shape, i));
-  return rope;
+// The object with the options of layers of that type (null: of all layers), if the config has one.
+std::optional<ConfigReader> find_options(ConfigReader& config, const char* layer_type) {
+  constexpr const char* kTypes[] = {"full_attention", "sliding_attention"};
+  const json* parameters = config.object("rope_parameters");
+  const json* scaling = config.object("rope_scaling");
+  const std::string where = config.where() + ": rope_parameters";
+  if (parameters == nullptr || parameters->empty()) {
+    const bool is_about_these = layer_type == nullptr || std::string_view(layer_type) == kTypes[0];
+    if (scaling == nullptr || !is_about_these) return std::nullopt;
+    return ConfigReader(config.where() + ": rope_scaling", *scaling);
+  }
+  if (scaling != nullptr && !scaling->empty())
+    config.unsupported("rope_scaling", "none with rope_parameters");
+  if (layer_type == nullptr) return ConfigReader(where, *parameters);
+  ConfigReader by_type(where, *parameters);
+  by_type.ignore(kTypes);
+  if (!by_type.finish().ok()) {
+    config.unsupported("rope_parameters", "an object for full_attention and one for sliding_attention");
+  }
+  const json* options = by_type.object(layer_type);
+  config.keep(by_type.finish());
+  if (options == nullptr) return std::nullopt;
+  return ConfigReader(fmt::format("{}: {}", where, layer_type), *options);
 }
 
-Rope read_rope(ConfigReader& config, RopeShape shape) {
-  constexpr const char* kKeys[] = {"rope_parameters", "rope_scaling", "original_max_position_embeddings"};
-  config.ignore(kKeys);
-  const char* key = config.has(kKeys[0]) ? kKeys[0] : kKeys[1];
-  const nlohmann::json* object = config.object(key);
-  std::optional<ConfigReader> scaling;
-  if (object != nullptr) {
-    scaling.emplace(fmt::format("{}: {}", config.where(), key), *object);
-    shape.theta = scaling->number("rope_theta", 1, 1e12, shape.theta);
+}  // namespace
+
+Rope read_rope(ConfigReader& config, int head_dim, int context, const RopeDefaults& defaults) {
+  std::optional<ConfigReader> options = find_options(config, defaults.layer_type);
+  constexpr const char* kFactor = "partial_rotary_factor";
+  if (!defaults.rotary_factor) {
+    config.expect(kFactor, 1.0);
+    if (options) options->expect(kFactor, 1.0);
   }
-  Rope rope = {plain_rope(shape), shape.context};
-  if (scaling) {
-    read_scaling(config, *scaling, shape, rope);
-    config.keep(scaling->finish());
+  const double rotary_factor =
+      read_number(config, kFactor, options, kFactor, 0, 1, defaults.rotary_factor.value_or(1));
+  const double theta =
+      read_number(config, defaults.theta_key, options, "rope_theta", 1, 1e12, defaults.theta);
+  const Shape shape = {static_cast<int>(head_dim * rotary_factor), theta, context,
+                       defaults.original_context > 0 ? defaults.original_context : context};
+  constexpr const char* kMaybeUnused[] = {kOriginal};  // by types without scaling
+  config.ignore(kMaybeUnused);
+  if (options && !options->ok()) config.keep(options->finish());
+  Rope rope = {{}, context};
+  if (shape.rotary_dim == 0 || shape.rotary_dim % 2 != 0) {
+    config.keep(error(StatusCode::kCorrupt, "{}: expected an even number of rotated dimensions, got {} of {}",
+                      config.where(), shape.rotary_dim, head_dim));
+    return rope;
+  }
+  for (int i = 0; i < shape.rotary_dim / 2; ++i) rope.config.frequencies.push_back(plain_frequency(shape, i));
+  if (options) {
+    read_scaling(config, *options, shape, rope);
+    config.keep(options->finish());
   }
   return rope;
 }

@@ -5,6 +5,7 @@
 // where transformers takes them by the length of the text (dynamic, longrope): cached keys are used by texts
 // of all lengths. They are those for the model's context.
 
+#include <optional>
 #include <vector>
 
 namespace kvasir::model {
@@ -14,25 +15,28 @@ class ConfigReader;
 struct RopeConfig {
   std::vector<float> frequencies;  // angle per position of each pair
   float magnitude = 1;             // multiplies cos and sin
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
-struct RopeShape {
-  int rotary_dim = 0;  // dimensions of a head that are rotated; even
+// What a family says where its config does not.
+struct RopeDefaults {
   double theta = 10000;
-  int context = 0;           // max_position_embeddings
-  int original_context = 0;  // before it was stretched, where the config does not say; 0: as `context`
+  std::optional<double> rotary_factor = std::nullopt;  // the part of a head that is rotated; none: always all
+  int original_context = 0;                            // before it was stretched; 0: the context
+  // Where layers differ: the object of rope_parameters that is read, and the key for theta beside it.
+  const char* layer_type = nullptr;
+  const char* theta_key = "rope_theta";
 };
 
 struct Rope {
   RopeConfig config;
-  int context;  // what yarn was made for where that is more, else shape.context
+  int context;  // what yarn was made for where that is more, else as it was given
 };
 
-// By `rope_parameters` (files of transformers 5) or `rope_scaling`, of which the first that is there counts;
-// a rope_theta in it is used instead of shape.theta. Errors are kept in the reader.
-Rope read_rope(ConfigReader& config, RopeShape shape);
-
-// Without scaling.
-RopeConfig plain_rope(const RopeShape& shape);
+// By `rope_parameters`, an object or one for each layer type (files of transformers 5), or by `rope_scaling`,
+// which is about layers with full attention. What stands both in the object and beside it must be the same.
+// context: max_position_embeddings. Errors are kept in the reader.
+Rope read_rope(ConfigReader& config, int head_dim, int context, const RopeDefaults& defaults);
 
 }  // namespace kvasir::model

@@ -48,6 +48,9 @@ struct TensorNames {
 
   // The matrices of the layers are stored with rows and columns exchanged.
   bool is_transposed = false;
+
+  // The same names in the same places of the program: families are compared, not spellings.
+  bool operator==(const TensorNames&) const = default;
 };
 
 }  // namespace kvasir::model
