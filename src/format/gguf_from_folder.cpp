@@ -1,6 +1,8 @@
 #include "format/gguf_from_folder.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <optional>
@@ -138,6 +140,18 @@ Status add_rope(const Config& config, const std::string& prefix, GgufWriter& wri
   KVASIR_ASSIGN_OR_RETURN(const double theta, config.rope_theta());
   writer.add_number(prefix + "rope.freq_base", static_cast<float>(theta));
   const json rope = config.rope();
+  constexpr std::string_view kWritten[] = {"rope_type",
+                                           "type",
+                                           "rope_theta",
+                                           "factor",
+                                           "low_freq_factor",
+                                           "high_freq_factor",
+                                           "original_max_position_embeddings"};
+  for (const auto& [key, value] : rope.items()) {
+    if (!value.is_null() && std::find(std::begin(kWritten), std::end(kWritten), key) == std::end(kWritten)) {
+      return wrong(config.where(), key, "none in a model that becomes a GGUF file", value);
+    }
+  }
   const json kind = rope.contains("rope_type") ? rope["rope_type"] : rope.value("type", json("default"));
   if (kind == "default") return Status();
   if (kind == "llama3") return add_llama3_factors(config, writer);

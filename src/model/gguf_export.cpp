@@ -6,6 +6,7 @@
 #include "format/gguf.h"
 #include "format/gguf_from_folder.h"
 #include "format/gguf_writer.h"
+#include "model/model_config.h"
 #include "model/tensor_rows.h"
 
 namespace kvasir::model {
@@ -96,6 +97,8 @@ Status export_gguf(format::ModelFiles& files, std::optional<BlockType> type, con
     copy_metadata(files.gguf()->metadata, writer);
     tensors = &files.gguf()->tensors;
   } else {
+    // What may be ignored there has been refused here if it changes the result.
+    KVASIR_RETURN_IF_ERROR(read_model_config(files).status());
     KVASIR_RETURN_IF_ERROR(format::add_folder_metadata(files, writer));
     KVASIR_ASSIGN_OR_RETURN(made, format::folder_tensors(files));
   }

@@ -140,6 +140,17 @@ class GgufExport : public ::testing::Test {
     return export_gguf(files, type, file_.string());
   }
 
+  // The model llama-rope-linear with another config.
+  Status export_with(const json& config) {
+    const std::string text = config.dump();
+    std::ifstream file(data_ / "models/llama-rope-linear/model.safetensors", std::ios::binary);
+    const std::string weights(std::istreambuf_iterator<char>(file), {});
+    const format::ModelFiles::MemoryFile views[] = {{"config.json", std::as_bytes(std::span(text))},
+                                                    {"model.safetensors", std::as_bytes(std::span(weights))}};
+    format::ModelFiles files = format::ModelFiles::from_memory("m", views);
+    return export_gguf(files, std::nullopt, file_.string());
+  }
+
   const std::filesystem::path data_ = kvasir::testing::test_data_dir();
   // Tests run at the same time, each in a process of its own.
   const std::filesystem::path file_ =
@@ -183,6 +194,27 @@ TEST_F(GgufExport, LeavesNothingBehindWhenItFails) {
   const Status status = export_gguf(*files, std::nullopt, "/nonexistent/x.gguf");
   EXPECT_EQ(status.code(), StatusCode::kIo);
   EXPECT_EQ(status.message(), "/nonexistent/x.gguf.part: cannot be created: No such file or directory");
+}
+
+TEST_F(GgufExport, ReadsTheConfigsOfTransformers5) {
+  json config = json::parse(std::ifstream(data_ / "model_configs.json"))["llama-rope-linear"]["new"];
+  const Status status = export_with(config);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(logits_of(file_), logits_of(data_ / "models/llama-rope-linear"));
+}
+
+TEST_F(GgufExport, RefusesRotationsThatItCannotWrite) {
+  json config = json::parse(std::ifstream(data_ / "models/llama-rope-linear/config.json"));
+  config["rope_scaling"] = {
+      {"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 64}, {"beta_fast", 8}};
+  EXPECT_EQ(export_with(config).message(),
+            "m/config.json: beta_fast: expected none in a model that becomes a GGUF file, got 8");
+  config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 4}};
+  EXPECT_EQ(export_with(config).message(),
+            "m/config.json: rope_type: expected default, linear, llama3 or yarn, got \"dynamic\"");
+  config["rope_scaling"]["factor"] = "large";
+  EXPECT_EQ(export_with(config).message(),
+            "m/config.json: rope_scaling: factor: expected a number from 1 to 1000000, got \"large\"");
 }
 
 // A file with the least metadata of an architecture, and an embedding.
