@@ -49,6 +49,7 @@ Result<LoadedModel> load_model(const ModelOptions& options, const CheckMemory& c
   loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : num_physical_cores());
   model::LoadOptions load_options;
   KVASIR_ASSIGN_OR_RETURN(load_options.dtype, options.weight_dtype());
+  load_options.max_model_len = options.max_model_len;
   load_options.weight_cache = options.weight_cache;
   load_options.check_memory = check_memory;
   load_options.on_progress = show_progress;

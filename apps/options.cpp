@@ -129,6 +129,11 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add(command, "--threads", options.threads, "Threads that compute; 0: as many as there are physical cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  add(command, "--max-model-len", options.max_model_len,
+      "Tokens of prompt and reply together at most; 0: as many as the model's context. Up to its original "
+      "context, a model with longrope (Phi 3) uses its factors for short texts")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
   add(command, "--dtype", options.dtype,
       "Type of the weights in memory; auto: q8_0 for models of more than 100 million weights, as stored for "
       "smaller "

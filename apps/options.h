@@ -17,8 +17,9 @@
 namespace kvasir {
 
 struct ModelOptions {
-  std::string model;  // see hub/model_reference.h; empty: the embedded model
-  int threads = 0;    // 0: the physical cores that this process may use
+  std::string model;      // see hub/model_reference.h; empty: the embedded model
+  int threads = 0;        // 0: the physical cores that this process may use
+  int max_model_len = 0;  // 0: the model's context
   std::string dtype = "auto";
   std::string device = "auto";
   std::string weight_cache;  // a folder; empty: none

@@ -5,6 +5,7 @@ Each folder is a Hugging Face model folder plus goldens.json:
   cases: [{prompt: [ids], last_logits: [vocab_size], greedy: [ids], greedy_margin: [top-1 minus top-2 at each step],
            and of the longest prompt position_logits: [[the logits of column_ids at each position]]}]
   column_ids: [ids]
+  limited: {max_model_len, cases}, of models that take texts of up to max_model_len tokens in another way
 computed in float32 with the weights as they are stored, without a KV cache. Seeds are fixed: the same versions of
 torch and transformers write the same files. Names on the command line restrict it to those models.
 """
@@ -96,6 +97,8 @@ NUM_FIRST = 7
 FIRST_LENGTHS, LENGTHS = (1, 2, 15, 16, 17, 70), (17, 66, 150)
 FIRST_GREEDY, GREEDY = 32, 20
 NUM_COLUMNS = 6
+# Up to that length, prompt and reply, transformers uses longrope's short factors.
+LIMITED = {"phi3-longrope-long": 16}
 
 
 def make_model(family, config, dtype, seed):
@@ -170,6 +173,10 @@ def make_folder(number, name, family, dtype, num_files, config):
     columns = [] if is_first else torch.randint(config["vocab_size"], (NUM_COLUMNS,), generator=generator).tolist()
     cases = [make_case(model, prompt, num_greedy, columns if prompt is prompts[-1] else []) for prompt in prompts]
     goldens = {"cases": cases} if is_first else {"column_ids": columns, "cases": cases}
+    if max_model_len := LIMITED.get(name):
+        prompt = torch.randint(config["vocab_size"], (max_model_len // 2,), generator=generator).tolist()
+        goldens["limited"] = {"max_model_len": max_model_len,
+                              "cases": [make_case(model, prompt, max_model_len - len(prompt), [])]}
     (folder / "goldens.json").write_text(json.dumps(goldens))
 
 

@@ -19,6 +19,7 @@ enum class WeightDtype { kAuto, kF32, kF16, kBf16, kQ8_0, kQ4_0 };
 
 struct LoadOptions {
   WeightDtype dtype = WeightDtype::kAuto;
+  int max_model_len = 0;  // tokens of a sequence at most; 0: the model's context
   // Folder in which converted weights are kept as files, for the next start; empty: nowhere.
   std::string weight_cache = {};
   // Called when it is known how many bytes the weights will take, in memory of their own or mapped from their

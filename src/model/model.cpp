@@ -18,7 +18,7 @@ namespace {
 using format::TensorMap;
 
 // Everything that the contents of a KV block depend on, apart from the tokens.
-std::string make_fingerprint(std::string_view config, const TensorMap& tensors, WeightDtype dtype) {
+std::string make_fingerprint(std::string_view config, const TensorMap& tensors, const LoadOptions& options) {
   constexpr std::size_t kSampleBytes = 4096;
   XXH3_state_t* state = XXH3_createState();
   XXH3_128bits_reset(state);
@@ -30,7 +30,8 @@ std::string make_fingerprint(std::string_view config, const TensorMap& tensors, 
   };
   // All of the config: what a key means is not known here.
   add_text(config);
-  add_text(fmt::format("{}", static_cast<int>(dtype)));
+  add_text(fmt::format("{}", static_cast<int>(options.dtype)));
+  if (options.max_model_len > 0) add_text(fmt::format("{}", options.max_model_len));
   for (const auto& [name, tensor] : tensors) {
     add_text(name);
     add_text(tensor.dtype_name);
@@ -124,11 +125,14 @@ Result<std::unique_ptr<Model>> Model::load(format::ModelFiles& files, LoadOption
   auto impl = std::make_unique<Impl>();
   KVASIR_ASSIGN_OR_RETURN(impl->ops, backend::CpuBackend::create(pool));
   KVASIR_ASSIGN_OR_RETURN(impl->config, read_model_config(files));
+  if (options.max_model_len > 0) {
+    KVASIR_RETURN_IF_ERROR(limit_context(impl->config, options.max_model_len));
+  }
   KVASIR_ASSIGN_OR_RETURN(const TensorMap tensors, format::read_tensors(files));
   impl->dtype = options.dtype = resolve_dtype(options.dtype, impl->config, tensors);
   KVASIR_ASSIGN_OR_RETURN(const nlohmann::json config, files.read_json("config.json"));
   impl->products.reserve(2 * impl->config.num_experts);
-  impl->fingerprint = make_fingerprint(config.dump(), tensors, options.dtype);
+  impl->fingerprint = make_fingerprint(config.dump(), tensors, options);
   KVASIR_ASSIGN_OR_RETURN(impl->weights,
                           read_weights(files, tensors, impl->config, options, impl->fingerprint, pool));
   return std::unique_ptr<Model>(new Model(std::move(impl)));

@@ -1,6 +1,7 @@
 #include "model/model_config.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "model/config_reader.h"
 #include "model/model_families.h"
@@ -23,6 +24,20 @@ Result<ModelConfig> read_model_config(format::ModelFiles& files) {
   }
   config.eos_token_ids = std::move(eos);
   return config;
+}
+
+Status limit_context(ModelConfig& config, int max_model_len) {
+  if (max_model_len < 1 || max_model_len > config.max_position_embeddings) {
+    return error(StatusCode::kInvalidArgument, "max-model-len: expected 1 to {}, the model's context, got {}",
+                 config.max_position_embeddings, max_model_len);
+  }
+  config.max_position_embeddings = max_model_len;
+  for (RopeConfig* rope : {&config.rope, &config.local_rope}) {
+    if (max_model_len > rope->short_context) continue;
+    rope->frequencies = std::exchange(rope->short_frequencies, {});
+    rope->short_context = 0;
+  }
+  return Status();
 }
 
 }  // namespace kvasir::model

@@ -44,9 +44,9 @@ struct ModelConfig {
   int intermediate_size = 0;  // of a dense MLP
   int num_layers = 0;
   int num_heads = 0;
-  int num_kv_heads = 0;  // divides num_heads
-  int head_dim = 0;      // even
-  int max_position_embeddings = 0;
+  int num_kv_heads = 0;             // divides num_heads
+  int head_dim = 0;                 // even
+  int max_position_embeddings = 0;  // tokens of a sequence at most
   std::vector<LayerConfig> layers;  // (num_layers)
 
   NormKind norm = NormKind::kRms;
@@ -70,6 +70,7 @@ struct ModelConfig {
   int expert_intermediate_size = 0;
   bool normalizes_expert_weights = false;
 
+  int num_learned_positions = 0;  // 0: none are added to the embedding
   float embedding_scale = 1;
   float residual_scale = 1;  // multiplies what is added to the residual stream
   float logits_scale = 1;
@@ -89,5 +90,9 @@ struct ModelConfig {
 // contradict each other), kUnsupported (a family that we do not have, an option that changes the result and
 // that we do not have, or one that we do not know), each naming file and key.
 Result<ModelConfig> read_model_config(format::ModelFiles& files);
+
+// Makes sequences end at max_model_len tokens, with the angles that are right for those. Errors:
+// kInvalidArgument for more than the model has.
+Status limit_context(ModelConfig& config, int max_model_len);
 
 }  // namespace kvasir::model

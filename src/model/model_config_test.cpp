@@ -201,6 +201,15 @@ TEST_F(BrokenModel, NamesTheOptionThatItDoesNotKnow) {
       "{\"strength\":2}");
 }
 
+TEST_F(BrokenModel, RefusesMoreContextThanTheModelHas) {
+  for (const int wrong : {-1, 0, 257}) {
+    ModelConfig config = *config_of(json::parse(files_["config.json"]));
+    EXPECT_EQ(limit_context(config, wrong).message(),
+              fmt::format("max-model-len: expected 1 to 256, the model's context, got {}", wrong));
+    EXPECT_EQ(config.max_position_embeddings, 256);
+  }
+}
+
 class Gemma3Rope : public ::testing::Test {
  protected:
   Gemma3Rope() {

@@ -304,7 +304,7 @@ void read_gpt2(ConfigReader& f, ModelConfig& c) {
   if (c.hidden_size % c.num_heads != 0 || c.head_dim % 2 != 0) {
     f.wrong("n_head", fmt::format("heads of an even size that divide n_embd {}", c.hidden_size));
   }
-  c.max_position_embeddings = f.integer("n_positions", 1, 1 << 24, 1024);
+  c.max_position_embeddings = c.num_learned_positions = f.integer("n_positions", 1, 1 << 24, 1024);
   c.intermediate_size = f.integer("n_inner", 1, 1 << 19, 4 * c.hidden_size);
   c.activation = read_activation(f, "activation_function", "gelu_new");
   read_norm(f, c, NormKind::kLayer, "layer_norm_epsilon", 1e-5);

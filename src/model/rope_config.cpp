@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "model/config_reader.h"
 
@@ -100,7 +101,7 @@ void read_yarn(ConfigReader& scaling, int original, const Shape& shape, Rope& ro
   rope.context = std::max(shape.context, static_cast<int>(std::min<double>(original * factor, kMaxContext)));
 }
 
-// Ding et al. 2024 (LongRoPE): a factor for each pair, of two lists by the context.
+// Ding et al. 2024 (LongRoPE): a factor for each pair, of two lists by the length of the text.
 void read_longrope(ConfigReader& scaling, int original, const Shape& shape, RopeConfig& rope) {
   const std::size_t count = rope.frequencies.size();
   const std::vector<double> long_factor = scaling.numbers("long_factor", count, 1e-6, 1e9);
@@ -109,16 +110,19 @@ void read_longrope(ConfigReader& scaling, int original, const Shape& shape, Rope
   const double by_stretch =
       stretch <= 1 || original < 2 ? 1 : std::sqrt(1 + std::log(stretch) / std::log(original));
   rope.magnitude = static_cast<float>(scaling.number("attention_factor", 1e-6, 1e6, by_stretch));
-  const bool is_long = shape.context > original;
-  const std::vector<double>& factors = is_long ? long_factor : short_factor;
-  if (factors.size() != count) {
-    return scaling.wrong(is_long ? "long_factor" : "short_factor",
-                         fmt::format("a list of {} numbers", count));
-  }
-  for (std::size_t i = 0; i < count; ++i) {
-    const double power = std::pow(shape.theta, 2.0 * static_cast<double>(i) / shape.rotary_dim);
-    rope.frequencies[i] = static_cast<float>(1.0 / (factors[i] * power));
-  }
+  const auto stretched = [&](const char* key, const std::vector<double>& factors) {
+    if (factors.size() != count) scaling.wrong(key, fmt::format("a list of {} numbers", count));
+    std::vector<float> frequencies;
+    for (std::size_t i = 0; i < factors.size(); ++i) {
+      const double power = std::pow(shape.theta, 2.0 * static_cast<double>(i) / shape.rotary_dim);
+      frequencies.push_back(static_cast<float>(1.0 / (factors[i] * power)));
+    }
+    return frequencies;
+  };
+  rope.frequencies = stretched("short_factor", short_factor);
+  if (shape.context <= original) return;
+  rope.short_frequencies = std::exchange(rope.frequencies, stretched("long_factor", long_factor));
+  rope.short_context = original;
 }
 
 void read_scaling(ConfigReader& config, ConfigReader& scaling, const Shape& shape, Rope& rope) {

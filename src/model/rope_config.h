@@ -3,7 +3,7 @@
 // Rotary position embeddings (Su et al. 2021): the angle per position of each pair of dimensions, with the
 // ways in which models are stretched to longer contexts. The angles are fixed when a model is loaded, also
 // where transformers takes them by the length of the text (dynamic, longrope): cached keys are used by texts
-// of all lengths. They are those for the model's context.
+// of all lengths. They are those for the longest text that is served.
 
 #include <optional>
 #include <vector>
@@ -15,6 +15,9 @@ class ConfigReader;
 struct RopeConfig {
   std::vector<float> frequencies;  // angle per position of each pair
   float magnitude = 1;             // multiplies cos and sin
+  // Of longrope, while `frequencies` are those for long texts: those for texts of up to short_context tokens.
+  std::vector<float> short_frequencies;
+  int short_context = 0;
 
   bool operator==(const RopeConfig&) const = default;
 };

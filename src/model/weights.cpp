@@ -243,8 +243,8 @@ class ModelReader {
                                         sensitive_dtype(), weights.embedding));
     if (names_.positions != nullptr) {
       KVASIR_RETURN_IF_ERROR(reader_.read(root_ + names_.positions + ".weight",
-                                          Rows::all(config_.max_position_embeddings), hidden,
-                                          sensitive_dtype(), weights.positions));
+                                          Rows::all(config_.num_learned_positions), hidden, sensitive_dtype(),
+                                          weights.positions));
     }
     prefix_ = root_;
     KVASIR_RETURN_IF_ERROR(read_norm(names_.norm, hidden, weights.norm));

@@ -46,7 +46,7 @@ struct Layer {
 
 struct Weights {
   backend::Matrix embedding;  // (vocab_size, hidden)
-  backend::Matrix positions;  // (max_position_embeddings, hidden), or no data
+  backend::Matrix positions;  // (num_learned_positions, hidden), or no data
   std::vector<Layer> layers;
   Norm norm;               // (hidden)
   backend::Matrix output;  // (vocab_size, hidden); the embedding when tied
