@@ -50,6 +50,16 @@ class Fields {
     return value == static_cast<double>(single) ? std::stod(fmt::format("{}", single)) : value;
   }
 
+  bool has_array(std::string_view name) { return metadata_.has_array(key(name)); }
+
+  // An array of numbers or booleans, one for each layer.
+  Result<std::vector<double>> each_layer(std::string_view name, std::int64_t num_layers) {
+    KVASIR_ASSIGN_OR_RETURN(std::vector<double> numbers, metadata_.numbers(key(name)));
+    if (static_cast<std::int64_t>(numbers.size()) == num_layers) return numbers;
+    return error(StatusCode::kCorrupt, "{}: key '{}': has {} elements, expected one for each of {} layers",
+                 metadata_.file(), key(name), numbers.size(), num_layers);
+  }
+
   Result<std::string_view> text(std::string_view name, std::string_view fallback) {
     return metadata_.text(key(name), fallback);
   }
@@ -101,25 +111,34 @@ Result<std::vector<float>> read_factors(const TensorInfo& info, std::string_view
   return factors;
 }
 
-// Llama 3's scaling comes as the factor of each frequency. Its four numbers are found again where they are
-// those that Meta's models have; any other factors are given as they are, in the form of longrope.
-json llama3_scaling(const std::vector<float>& factors, double theta, std::int64_t context) {
-  constexpr double kLow = 1, kHigh = 4, kContext = 8192;
-  const double factor = *std::max_element(factors.begin(), factors.end());
-  bool is_llama3 = factor > 1;
-  for (std::size_t i = 0; is_llama3 && i < factors.size(); ++i) {
+// Whether these are the factors of Llama 3's scaling of a model of `context` tokens by `factor`.
+bool is_llama3(const std::vector<float>& factors, double theta, double factor, double low, double high,
+               int context) {
+  for (std::size_t i = 0; i < factors.size(); ++i) {
     const double frequency = std::pow(theta, -static_cast<double>(i) / static_cast<double>(factors.size()));
-    const double turns = kContext * frequency / (2 * std::numbers::pi);
-    const double kept = std::clamp((turns - kLow) / (kHigh - kLow), 0.0, 1.0);
+    const double turns = context * frequency / (2 * std::numbers::pi);
+    const double kept = std::clamp((turns - low) / (high - low), 0.0, 1.0);
     const double expected = 1 / ((1 - kept) / factor + kept);
-    is_llama3 = std::abs(factors[i] - expected) <= 1e-4 * expected;
+    if (std::abs(factors[i] - expected) > 1e-4 * expected) return false;
   }
-  if (is_llama3) {
+  return true;
+}
+
+// Llama 3's scaling comes as the factor of each frequency. Its numbers are found again where they are those
+// that Meta's models have, but for the factor and the context, a power of two; any other factors are given as
+// they are, in the form of longrope.
+json llama3_scaling(const std::vector<float>& factors, double theta, std::int64_t context) {
+  constexpr double kLow = 1, kHigh = 4;
+  const double factor = *std::max_element(factors.begin(), factors.end());
+  std::vector<int> contexts = {8192};  // of Meta's models
+  for (int bits = 4; bits <= 20; ++bits) contexts.push_back(1 << bits);
+  for (const int original : contexts) {
+    if (factor <= 1 || !is_llama3(factors, theta, factor, kLow, kHigh, original)) continue;
     return {{"rope_type", "llama3"},
             {"factor", factor},
             {"low_freq_factor", kLow},
             {"high_freq_factor", kHigh},
-            {"original_max_position_embeddings", static_cast<int>(kContext)}};
+            {"original_max_position_embeddings", original}};
   }
   return {{"rope_type", "longrope"},
           {"short_factor", factors},
@@ -229,12 +248,19 @@ Result<json> read_sizes(const Gguf& gguf, const GgufFamily& family, Fields& fiel
   return config;
 }
 
-// Which layers have a window, as layer_types: those whose number in each run of `period` is not the last.
-json layer_types(std::int64_t num_layers, std::int64_t period) {
-  json types = json::array();
-  for (std::int64_t i = 0; i < num_layers; ++i) {
-    types.push_back((i + 1) % period == 0 ? "full_attention" : "sliding_attention");
+// Which layers have a window, as layer_types: those that the file names or, where it names none, those whose
+// number in each run of `period` is not the last.
+Result<json> layer_types(Fields& fields, std::int64_t num_layers, std::int64_t period) {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  std::vector<double> slides;
+  if (fields.has_array(kKey)) {
+    KVASIR_ASSIGN_OR_RETURN(slides, fields.each_layer(kKey, num_layers));
+  } else {
+    KVASIR_ASSIGN_OR_RETURN(period, fields.count(kKey, period));
+    for (std::int64_t i = 0; i < num_layers; ++i) slides.push_back(period == 0 || (i + 1) % period != 0);
   }
+  json types = json::array();
+  for (const double each : slides) types.push_back(each != 0 ? "sliding_attention" : "full_attention");
   return types;
 }
 
@@ -281,8 +307,7 @@ Status read_gemma(Fields& fields, std::int64_t largest_num_layers, std::int64_t 
     }
   }
   KVASIR_RETURN_IF_ERROR(read_window(fields, config));
-  config["layer_types"] = layer_types(layers, period);
-  fields.ignore("attention.sliding_window_pattern");
+  KVASIR_ASSIGN_OR_RETURN(config["layer_types"], layer_types(fields, layers, period));
   return Status();
 }
 

@@ -266,12 +266,17 @@ TEST(GgufConfig, HasWhatIsSpecialInAFamily) {
   gemma.number("gemma2.attn_logit_softcapping", 50.0f).number("gemma2.final_logit_softcapping", 30.0f);
   gemma.number("gemma2.attention.sliding_window", 1024u).number("gemma2.attention.key_length", 32u);
   gemma.number("gemma2.attention.value_length", 32u);
+  format::GgufBuilder pattern = gemma;
   config = config_of(gemma, "gemma2");
   EXPECT_EQ(config["attn_logit_softcapping"], 50.0);
   EXPECT_EQ(config["final_logit_softcapping"], 30.0);
   EXPECT_EQ(config["query_pre_attn_scalar"], 32);
   EXPECT_EQ(config["layer_types"][0], "sliding_attention");
   EXPECT_EQ(config["layer_types"][1], "full_attention");
+  pattern.array<std::uint8_t>("gemma2.attention.sliding_window_pattern", format::GgufType::kBool,
+                              {0, 1, 1, 0});
+  EXPECT_EQ(config_of(pattern, "gemma2")["layer_types"],
+            json({"full_attention", "sliding_attention", "sliding_attention", "full_attention"}));
 
   format::GgufBuilder yarn;
   yarn.string("qwen2.rope.scaling.type", "yarn").number("qwen2.rope.scaling.factor", 4.0f);
