@@ -303,8 +303,8 @@ int run(int argc, char** argv) {
   std::string input, output, type;
   CLI::App* quantize_command =
       app.add_subcommand("quantize", "Write a model as a GGUF file with weights of 8 or 4 bits");
-  CLI::App* convert_command =
-      app.add_subcommand("convert", "Write a model as a GGUF file with the weights that it has");
+  CLI::App* convert_command = app.add_subcommand(
+      "convert", "Write a model of any family that Kvasir runs as a GGUF file with the weights that it has");
   for (CLI::App* command : {quantize_command, convert_command}) {
     command->add_option("IN", input, "Folder of a Hugging Face model, or a GGUF file")->required();
     command->add_option("OUT", output, "The file to write, *.gguf")->required();

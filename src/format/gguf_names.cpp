@@ -29,6 +29,14 @@ constexpr GgufFamily kFamilies[] = {
     {"falcon", "FalconForCausalLM", "falcon"},
 };
 
+// Classes whose models have the architecture of another.
+struct OtherClass {
+  std::string_view class_name, architecture;
+};
+constexpr OtherClass kOtherClasses[] = {{"MistralForCausalLM", "llama"},
+                                        {"MixtralForCausalLM", "llama"},
+                                        {"Gemma3ForConditionalGeneration", "gemma3"}};
+
 // Names without their ending (.weight, .bias) and, in layers, without blk.N. and what stands for it.
 using Names = std::pair<std::string_view, std::string_view>;
 
@@ -89,7 +97,8 @@ struct NameTables {
   std::string_view layer_prefix = "model.layers.";
 };
 
-NameTables name_tables(const Gguf& gguf, const GgufFamily& family) {
+// has_two_norms: of a Falcon.
+NameTables name_tables(const GgufFamily& family, bool has_two_norms) {
   const std::string_view architecture = family.architecture;
   if (architecture == "gemma2" || architecture == "gemma3" || architecture == "olmo2")
     return {.special = kSandwichNames};
@@ -104,7 +113,6 @@ NameTables name_tables(const Gguf& gguf, const GgufFamily& family) {
     return {.model = kNeoxModelNames, .layer = kNeoxLayerNames, .layer_prefix = "gpt_neox.layers."};
   }
   if (architecture == "falcon") {
-    const bool has_two_norms = gguf.tensors.contains("blk.0.attn_norm_2.weight");
     return {.model = kFalconModelNames,
             .special = has_two_norms ? std::span<const Names>(kFalconTwoNormNames) : std::span<const Names>(),
             .layer = kFalconLayerNames,
@@ -120,12 +128,14 @@ std::optional<std::string_view> look_up(std::span<const Names> table, std::strin
   return std::nullopt;
 }
 
-// "blk.12.attn_q" as 12 and "attn_q".
-std::optional<std::pair<int, std::string_view>> split_layer(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
+constexpr std::string_view kLayerPrefix = "blk.";
+
+// "PREFIX12.attn_q" as 12 and "attn_q".
+std::optional<std::pair<int, std::string_view>> split_numbered(std::string_view name,
+                                                               std::string_view prefix) {
+  if (!name.starts_with(prefix)) return std::nullopt;
   int layer = 0;
-  const char* begin = name.data() + kPrefix.size();
+  const char* begin = name.data() + prefix.size();
   const auto [end, failure] = std::from_chars(begin, name.data() + name.size(), layer);
   if (failure != std::errc() || layer < 0 || end == name.data() + name.size() || *end != '.')
     return std::nullopt;
@@ -139,7 +149,7 @@ std::optional<std::string> translate(const NameTables& tables, std::string_view 
   const std::string_view ending = name.substr(dot);
   if (ending != ".weight" && ending != ".bias") return std::nullopt;
   const std::string_view stem = name.substr(0, dot);
-  if (const auto layer = split_layer(stem)) {
+  if (const auto layer = split_numbered(stem, kLayerPrefix)) {
     auto found = look_up(tables.special, layer->second);
     if (!found) found = look_up(tables.layer, layer->second);
     if (!found) return std::nullopt;
@@ -148,6 +158,21 @@ std::optional<std::string> translate(const NameTables& tables, std::string_view 
   const auto found = look_up(tables.model, stem);
   if (!found) return std::nullopt;
   return fmt::format("{}{}", *found, ending);
+}
+
+// The other direction: the name in the table, and the number that stands for its *, or -1.
+std::optional<std::pair<std::string_view, int>> look_up_original(std::span<const Names> table,
+                                                                 std::string_view name) {
+  for (const auto& [ours, theirs] : table) {
+    const std::size_t star = theirs.find('*');
+    if (star == theirs.npos) {
+      if (name == theirs) return std::pair(ours, -1);
+      continue;
+    }
+    const auto split = split_numbered(name, theirs.substr(0, star));
+    if (split && split->second == theirs.substr(star + 2)) return std::pair(ours, split->first);
+  }
+  return std::nullopt;
 }
 
 // Row i of a head of `head_dim` rows that turns halves, as the row of one that turns neighbours.
@@ -180,9 +205,11 @@ std::vector<std::int32_t> grouped_from_sorted(std::int64_t num_groups, std::int6
 // How the rows of a family's attention lie in the file.
 class RowOrders {
  public:
+  RowOrders(const GgufFamily& family, std::int64_t num_heads, std::int64_t num_kv_heads)
+      : family_(family), num_heads_(num_heads), num_kv_heads_(num_kv_heads) {}
+
   static Result<RowOrders> read(const Gguf& gguf, const GgufFamily& family) {
-    RowOrders orders;
-    orders.family_ = family;
+    RowOrders orders(family, 0, 0);
     const std::string prefix = std::string(family.architecture) + ".attention.";
     if (!family.has_interleaved_heads && !orders.has_grouped_heads()) return orders;
     KVASIR_ASSIGN_OR_RETURN(orders.num_heads_, gguf.metadata.integer(prefix + "head_count", 1, 1 << 12));
@@ -192,6 +219,7 @@ class RowOrders {
     return orders;
   }
 
+  // Where the rows of the Hugging Face tensor are in the file.
   Status set(std::string_view stem, TensorInfo& info) const {
     const std::int64_t num_rows = info.shape[0];
     if (family_.has_interleaved_heads && (stem.ends_with(".attn_q") || stem.ends_with(".attn_k"))) {
@@ -221,7 +249,7 @@ class RowOrders {
   static constexpr std::int64_t kMaxRows = 1 << 20;
 
   GgufFamily family_;
-  std::int64_t num_heads_ = 0, num_kv_heads_ = 0;
+  std::int64_t num_heads_, num_kv_heads_;
 };
 
 constexpr std::int64_t kMaxExperts = 4096;
@@ -253,12 +281,26 @@ Result<GgufFamily> find_family(const GgufMetadata& metadata) {
                metadata.file(), known, printable(architecture));
 }
 
+Result<GgufFamily> family_of_class(const std::string& where, std::string_view class_name) {
+  std::string_view architecture;
+  for (const OtherClass& other : kOtherClasses) {
+    if (other.class_name == class_name) architecture = other.architecture;
+  }
+  for (const GgufFamily& family : kFamilies) {
+    if (architecture.empty() ? family.class_name == class_name : family.architecture == architecture) {
+      return family;
+    }
+  }
+  return error(StatusCode::kUnsupported, "{}: architectures: GGUF has no name for '{}'", where,
+               printable(class_name));
+}
+
 Result<TensorMap> gguf_tensors(const Gguf& gguf) {
   constexpr std::string_view kOfTheConfig[] = {"rope_freqs.weight", "rope_factors_long.weight",
                                                "rope_factors_short.weight"};
   KVASIR_ASSIGN_OR_RETURN(const GgufFamily family, find_family(gguf.metadata));
   KVASIR_ASSIGN_OR_RETURN(const RowOrders orders, RowOrders::read(gguf, family));
-  const NameTables tables = name_tables(gguf, family);
+  const NameTables tables = name_tables(family, gguf.tensors.contains("blk.0.attn_norm_2.weight"));
   TensorMap tensors;
   for (const auto& [name, info] : gguf.tensors) {
     if (std::find(std::begin(kOfTheConfig), std::end(kOfTheConfig), name) != std::end(kOfTheConfig)) continue;
@@ -284,41 +326,38 @@ Result<TensorMap> gguf_tensors(const Gguf& gguf) {
   return tensors;
 }
 
-Result<std::string> gguf_tensor_name(const std::string& file, std::string_view name) {
-  const auto unknown = [&] {
-    return error(StatusCode::kUnsupported, "{}: tensor '{}': GGUF has no name for it", file, printable(name));
-  };
-  const std::size_t dot = name.rfind('.');
-  if (dot == name.npos) return unknown();
+Result<GgufTensorName> gguf_tensor_name(const GgufFamily& family, const std::string& file,
+                                        std::string_view name) {
+  const NameTables tables = name_tables(family, /*has_two_norms=*/true);
+  const std::size_t dot = std::min(name.rfind('.'), name.size());
   const std::string_view stem = name.substr(0, dot), ending = name.substr(dot);
-  for (const auto& [ours, theirs] : kModelNames) {
-    if (stem == theirs) return fmt::format("{}{}", ours, ending);
+  if (ending == ".weight" || ending == ".bias") {
+    if (const auto found = look_up_original(tables.model, stem)) {
+      return GgufTensorName{fmt::format("{}{}", found->first, ending)};
+    }
+    const auto layer = split_numbered(stem, tables.layer_prefix);
+    auto found = layer ? look_up_original(tables.special, layer->second) : std::nullopt;
+    if (layer && !found) found = look_up_original(tables.layer, layer->second);
+    if (found) {
+      return GgufTensorName{fmt::format("{}{}.{}{}", kLayerPrefix, layer->first, found->first, ending),
+                            layer->first, found->second};
+    }
   }
-  constexpr std::string_view kPrefix = "model.layers.";
-  if (!stem.starts_with(kPrefix)) return unknown();
-  const std::string layer = "blk." + std::string(stem.substr(kPrefix.size()));
-  const auto split = split_layer(layer);
-  if (!split) return unknown();
-  for (const auto& [ours, theirs] : kLayerNames) {
-    if (split->second == theirs) return fmt::format("blk.{}.{}{}", split->first, ours, ending);
-  }
-  return unknown();
+  return error(StatusCode::kUnsupported,
+               "{}: tensor '{}': GGUF has no name for it in models of architecture '{}'", file,
+               printable(name), family.architecture);
 }
 
-Status interleave_heads(std::string_view architecture, std::string_view gguf_name, std::int64_t num_heads,
+Status lay_out_for_file(const GgufFamily& family, std::string_view gguf_name, std::int64_t num_heads,
                         std::int64_t num_kv_heads, TensorInfo& info) {
-  const bool is_q = gguf_name.find(".attn_q.") != gguf_name.npos,
-             is_k = gguf_name.find(".attn_k.") != gguf_name.npos;
-  if (architecture != "llama" || (!is_q && !is_k)) return Status();
-  const std::int64_t heads = is_q ? num_heads : num_kv_heads, num_rows = info.shape[0];
-  if (heads <= 0 || num_rows % (2 * heads) != 0) {
-    return error(StatusCode::kCorrupt, "{}: tensor '{}': expected the rows of {} heads, got {}", info.file,
-                 printable(gguf_name), heads, num_rows);
+  const std::string_view stem = gguf_name.substr(0, gguf_name.rfind('.'));
+  KVASIR_RETURN_IF_ERROR(RowOrders(family, num_heads, num_kv_heads).set(stem, info));
+  std::vector<std::int32_t> order(info.row_order.size());
+  for (std::size_t row = 0; row < order.size(); ++row) {
+    order[info.row_order[row]] = static_cast<std::int32_t>(row);
   }
-  const std::vector<std::int32_t> order = halves_from_neighbours(num_rows, num_rows / heads);
-  info.row_order.resize(num_rows);
-  for (std::int64_t row = 0; row < num_rows; ++row)
-    info.row_order[order[row]] = static_cast<std::int32_t>(row);
+  info.row_order = std::move(order);
+  if (family.has_shifted_norms && gguf_name.ends_with("norm.weight")) info.offset = -1;
   return Status();
 }
 

@@ -30,12 +30,24 @@ Result<GgufFamily> find_family(const GgufMetadata& metadata);
 // out. Errors: kUnsupported for a tensor that the family does not have; kCorrupt.
 Result<TensorMap> gguf_tensors(const Gguf& gguf);
 
-// The other direction, for families with the names of Llama. Errors: kUnsupported for other names.
-Result<std::string> gguf_tensor_name(const std::string& file, std::string_view name);
+// The other direction. The family of a class of transformers. Errors: kUnsupported naming it; `where` opens
+// the message.
+Result<GgufFamily> family_of_class(const std::string& where, std::string_view class_name);
 
-// Sets row_order of a tensor of attention that a GGUF file of this architecture has in another order.
+struct GgufTensorName {
+  std::string name;
+  int layer = -1;   // of a layer
+  int expert = -1;  // of an expert, whose tensor is a part of the one with that name
+};
+
+// What a tensor of a folder is called in a file. Errors: kUnsupported for one that the family does not have;
+// `file` opens the message.
+Result<GgufTensorName> gguf_tensor_name(const GgufFamily& family, const std::string& file,
+                                        std::string_view name);
+
+// Sets row_order and offset of a folder's tensor to give what the file has under `gguf_name`.
 // Errors: kCorrupt for rows that are not those of as many heads.
-Status interleave_heads(std::string_view architecture, std::string_view gguf_name, std::int64_t num_heads,
+Status lay_out_for_file(const GgufFamily& family, std::string_view gguf_name, std::int64_t num_heads,
                         std::int64_t num_kv_heads, TensorInfo& info);
 
 }  // namespace kvasir::format

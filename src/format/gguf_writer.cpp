@@ -70,6 +70,11 @@ void GgufWriter::add_boolean(std::string_view key, bool value) {
   append<std::uint8_t>(keys_, value ? 1 : 0);
 }
 
+void GgufWriter::add_booleans(std::string_view key, const std::vector<bool>& values) {
+  const std::string bytes(values.begin(), values.end());
+  add_value(key, {GgufType::kArray, std::as_bytes(std::span(bytes)), GgufType::kBool, values.size()});
+}
+
 void GgufWriter::add_texts(std::string_view key, const std::vector<std::string>& values) {
   std::string bytes;
   for (const std::string& value : values) append_text(bytes, value);

@@ -21,6 +21,7 @@ class GgufWriter {
   void add_count(std::string_view key, std::uint32_t value);
   void add_number(std::string_view key, float value);
   void add_boolean(std::string_view key, bool value);
+  void add_booleans(std::string_view key, const std::vector<bool>& values);
   void add_texts(std::string_view key, const std::vector<std::string>& values);
   void add_integers(std::string_view key, const std::vector<std::int32_t>& values);
   void add_numbers(std::string_view key, const std::vector<float>& values);
@@ -35,6 +36,9 @@ class GgufWriter {
   void add_tensor(const std::string& name, std::vector<std::int64_t> shape, std::string_view type,
                   RowSource source);
 
+  // The file up to the data of the tensors.
+  std::string header() const;
+
   // Writes the file, which is at `path` whole or not at all. Errors: kIo with the reason.
   Status write(const std::string& path) const;
 
@@ -48,7 +52,6 @@ class GgufWriter {
   };
 
   void add_key(std::string_view key, GgufType type);
-  std::string header() const;
   Status write_to(std::FILE* file) const;
 
   std::string keys_;

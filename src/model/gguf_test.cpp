@@ -6,7 +6,9 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "format/gguf.h"
 #include "format/gguf_config.h"
@@ -120,19 +122,49 @@ TEST(GgufModel, BlocksAreNotRoundedAgain) {
   for (const std::string& warning : warnings) EXPECT_NE(warning.find("are held as q8_0"), std::string::npos);
 }
 
-// The logits of a prompt in f32, of the last token.
-std::vector<float> logits_of(const std::filesystem::path& path) {
-  const Loaded loaded = load(path, WeightDtype::kF32);
+// The logits of a prompt in f32, of the last token; longer than the window of any model.
+std::vector<float> logits_of(const Loaded& loaded) {
+  constexpr int kNumTokens = 96;
   if (!loaded.model) return {};
-  Blocks blocks(*loaded.model, 16, backend::KvDtype::kF32);
-  const std::vector<TokenId> tokens = {1, 17, 42, 9, 77};
-  return run(*loaded.model, blocks, tokens, 0, 5);
+  Blocks blocks(*loaded.model, kNumTokens, backend::KvDtype::kF32);
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < kNumTokens; ++i) tokens.push_back(i * 37 % 96);
+  return run(*loaded.model, blocks, tokens, 0, kNumTokens);
 }
+
+std::vector<float> logits_of(const std::filesystem::path& path) {
+  return logits_of(load(path, WeightDtype::kF32));
+}
+
+// A folder's files in memory, with other values of some keys of config.json.
+class ChangedFolder {
+ public:
+  ChangedFolder(const std::filesystem::path& folder, const json& changes) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      std::ifstream file(entry.path(), std::ios::binary);
+      contents_[entry.path().filename().string()] = {std::istreambuf_iterator<char>(file), {}};
+    }
+    json config = json::parse(contents_["config.json"]);
+    config.update(changes);
+    contents_["config.json"] = config.dump();
+  }
+
+  format::ModelFiles files() const {
+    std::vector<format::ModelFiles::MemoryFile> files;
+    for (const auto& [name, bytes] : contents_) files.push_back({name, std::as_bytes(std::span(bytes))});
+    return format::ModelFiles::from_memory("changed", files);
+  }
+
+ private:
+  std::map<std::string, std::string> contents_;
+};
 
 class GgufExport : public ::testing::Test {
  protected:
   void SetUp() override { std::filesystem::remove(file_); }
   void TearDown() override { std::filesystem::remove(file_); }
+
+  Status export_from(format::ModelFiles files) { return export_gguf(files, std::nullopt, file_.string()); }
 
   Status export_from(const std::filesystem::path& path,
                      std::optional<backend::BlockType> type = std::nullopt) {
@@ -158,12 +190,81 @@ class GgufExport : public ::testing::Test {
 };
 
 TEST_F(GgufExport, AnExportedModelIsTheSameModel) {
-  for (const char* name :
-       {"models/llama-gqa", "models/llama-f16-tied", "models/llama-biases", "gguf/llama-mixed.gguf"}) {
-    SCOPED_TRACE(name);
-    const Status status = export_from(data_ / name);
-    ASSERT_TRUE(status.ok()) << status.message();
-    EXPECT_EQ(logits_of(file_), logits_of(data_ / name));
+  const Status status = export_from(data_ / "gguf/llama-mixed.gguf");
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(logits_of(file_), logits_of(data_ / "gguf/llama-mixed.gguf"));
+}
+
+// Folders with options that GGUF has no key for: what the refusal names, and the options with which they are
+// like all models of their architecture. Null: their tensors are of another shape than those.
+struct Unusual {
+  const char* name;
+  const char* refusal;
+  json changes;
+};
+
+const Unusual* find_unusual(const std::string& name) {
+  static const Unusual kUnusual[] = {
+      {"falcon-sequential", "tensor 'transformer.h.0.post_attention_layernorm.bias'", nullptr},
+      {"gpt-neox-sequential", "attention_bias", nullptr},
+      {"qwen3-moe-normalized", "mlp_only_layers or decoder_sparse_step", nullptr},
+      {"qwen3-moe",
+       "mlp_only_layers or decoder_sparse_step",
+       {{"num_hidden_layers", 1}, {"mlp_only_layers", json::array()}, {"norm_topk_prob", true}}},
+      {"gemma2", "query_pre_attn_scalar", {{"query_pre_attn_scalar", 10}}},
+      {"gemma3", "query_pre_attn_scalar", {{"query_pre_attn_scalar", 14}}},
+      {"qwen2-windows",
+       "sliding_window or layer_types",
+       {{"use_sliding_window", false}, {"layer_types", nullptr}}},
+      {"smollm3", "no_rope_layers", {{"no_rope_layers", {1, 1, 1}}}},
+  };
+  for (const Unusual& each : kUnusual) {
+    if (name == each.name) return &each;
+  }
+  return nullptr;
+}
+
+class GgufExportOfFolder : public GgufExport, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(GgufExportOfFolder, IsTheSameModel) {
+  const std::filesystem::path folder = data_ / "models" / GetParam();
+  const Unusual* unusual = find_unusual(GetParam());
+  if (unusual != nullptr) {
+    const Status refused = export_from(folder);
+    EXPECT_EQ(refused.code(), StatusCode::kUnsupported);
+    EXPECT_NE(refused.message().find(unusual->refusal), std::string::npos) << refused.message();
+    EXPECT_FALSE(std::filesystem::exists(file_));
+    if (unusual->changes.is_null()) return;
+  }
+  const ChangedFolder changed(folder, unusual == nullptr ? json::object() : unusual->changes);
+  const Status status = export_from(changed.files());
+  ASSERT_TRUE(status.ok()) << status.message();
+  const std::vector<float> logits = logits_of(file_);
+  EXPECT_FALSE(logits.empty());
+  EXPECT_EQ(logits, logits_of(load(changed.files(), {WeightDtype::kF32})));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GgufExportOfFolder,
+                         ::testing::ValuesIn(models_in(kvasir::testing::test_data_dir() / "models")),
+                         name_of_model);
+
+// One option each that the architecture has no key for.
+TEST_F(GgufExport, RefusesWhatTheFormatHasNoKeyFor) {
+  const std::tuple<const char*, json, const char*> cases[] = {
+      {"llama-gqa", {{"hidden_act", "gelu"}}, "the activation of MLPs"},
+      {"gpt2", {{"scale_attn_weights", false}}, "query_pre_attn_scalar or another scale of attention"},
+      {"llama-rope-yarn",
+       {{"rope_scaling",
+         {{"rope_type", "yarn"},
+          {"factor", 4},
+          {"original_max_position_embeddings", 64},
+          {"truncate", false}}}},
+       "rope_theta or rope_scaling"},
+  };
+  for (const auto& [name, changes, option] : cases) {
+    const Status status = export_from(ChangedFolder(data_ / "models" / name, changes).files());
+    EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+    EXPECT_NE(status.message().find(option), std::string::npos) << status.message();
   }
 }
 

@@ -489,6 +489,11 @@ Status read_text_part(const Family& family, const std::string& where, const nloh
 
 }  // namespace
 
+Result<std::string_view> find_class(const std::string& where, const nlohmann::json& object) {
+  KVASIR_ASSIGN_OR_RETURN(const Family* family, find_family(where, object));
+  return std::string_view(family->architecture);
+}
+
 Status read_family(const std::string& where, const nlohmann::json& object, ModelConfig& c) {
   KVASIR_ASSIGN_OR_RETURN(const Family* family, find_family(where, object));
   if (object.contains("text_config")) return read_text_part(*family, where, object, c);

@@ -22,16 +22,20 @@ struct Loaded {
   std::unique_ptr<Model> model;
 };
 
-inline Loaded load(const std::filesystem::path& folder, const LoadOptions& options, int num_threads = 2) {
+inline Loaded load(format::ModelFiles files, const LoadOptions& options, int num_threads = 2) {
   Loaded loaded;
   loaded.pool = std::make_unique<ThreadPool>(num_threads);
-  auto files = format::ModelFiles::open(folder.string());
-  EXPECT_TRUE(files.ok()) << files.status().message();
-  loaded.files = std::make_unique<format::ModelFiles>(std::move(*files));
+  loaded.files = std::make_unique<format::ModelFiles>(std::move(files));
   auto model = Model::load(*loaded.files, options, *loaded.pool);
   EXPECT_TRUE(model.ok()) << model.status().message();
   if (model.ok()) loaded.model = std::move(*model);
   return loaded;
+}
+
+inline Loaded load(const std::filesystem::path& folder, const LoadOptions& options, int num_threads = 2) {
+  auto files = format::ModelFiles::open(folder.string());
+  EXPECT_TRUE(files.ok()) << files.status().message();
+  return load(std::move(*files), options, num_threads);
 }
 
 inline Loaded load(const std::filesystem::path& folder, WeightDtype dtype = WeightDtype::kAuto,

@@ -101,7 +101,8 @@ void read_yarn(ConfigReader& scaling, int original, const Shape& shape, Rope& ro
   rope.context = std::max(shape.context, static_cast<int>(std::min<double>(original * factor, kMaxContext)));
 }
 
-// Ding et al. 2024 (LongRoPE): a factor for each pair, of two lists by the length of the text.
+// Ding et al. 2024 (LongRoPE): a factor for each pair, of two lists by the length of the text, in f32 as in
+// transformers.
 void read_longrope(ConfigReader& scaling, int original, const Shape& shape, RopeConfig& rope) {
   const std::size_t count = rope.frequencies.size();
   const std::vector<double> long_factor = scaling.numbers("long_factor", count, 1e-6, 1e9);
@@ -115,7 +116,7 @@ void read_longrope(ConfigReader& scaling, int original, const Shape& shape, Rope
     std::vector<float> frequencies;
     for (std::size_t i = 0; i < factors.size(); ++i) {
       const double power = std::pow(shape.theta, 2.0 * static_cast<double>(i) / shape.rotary_dim);
-      frequencies.push_back(static_cast<float>(1.0 / (factors[i] * power)));
+      frequencies.push_back(static_cast<float>(1.0 / (static_cast<float>(factors[i]) * power)));
     }
     return frequencies;
   };
@@ -201,6 +202,7 @@ Rope read_rope(ConfigReader& config, int head_dim, int context, const RopeDefaul
                       config.where(), shape.rotary_dim, head_dim));
     return rope;
   }
+  rope.config.theta = theta;
   for (int i = 0; i < shape.rotary_dim / 2; ++i) rope.config.frequencies.push_back(plain_frequency(shape, i));
   if (options) {
     read_scaling(config, *options, shape, rope);

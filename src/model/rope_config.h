@@ -13,6 +13,7 @@ namespace kvasir::model {
 class ConfigReader;
 
 struct RopeConfig {
+  double theta = 0;                // base of the frequencies before they are scaled
   std::vector<float> frequencies;  // angle per position of each pair
   float magnitude = 1;             // multiplies cos and sin
   // Of longrope, while `frequencies` are those for long texts: those for texts of up to short_context tokens.

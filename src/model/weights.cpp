@@ -235,7 +235,10 @@ class WeightReader {
 class ModelReader {
  public:
   ModelReader(WeightReader& reader, const ModelConfig& config)
-      : reader_(reader), config_(config), names_(config.tensors), root_(find_root()) {}
+      : reader_(reader),
+        config_(config),
+        names_(config.tensors),
+        root_(find_root(names_, reader.tensors())) {}
 
   Status read(Weights& weights) {
     const int hidden = config_.hidden_size, vocab = config_.vocab_size;
@@ -249,8 +252,8 @@ class ModelReader {
     prefix_ = root_;
     KVASIR_RETURN_IF_ERROR(read_norm(names_.norm, hidden, weights.norm));
     if (!config_.tie_word_embeddings) {
-      KVASIR_RETURN_IF_ERROR(reader_.read(find_output() + ".weight", Rows::all(vocab), hidden,
-                                          sensitive_dtype(), weights.output));
+      KVASIR_RETURN_IF_ERROR(reader_.read(find_output(names_, reader_.tensors()) + ".weight",
+                                          Rows::all(vocab), hidden, sensitive_dtype(), weights.output));
     }
     weights.layers.resize(config_.num_layers);
     for (int i = 0; i < config_.num_layers; ++i) {
@@ -262,22 +265,6 @@ class ModelReader {
   }
 
  private:
-  std::string find_root() const {
-    for (const char* root : names_.roots) {
-      if (root == nullptr) break;
-      if (reader_.tensors().contains(std::string(root) + names_.embedding + ".weight")) return root;
-    }
-    return names_.roots[0];
-  }
-
-  std::string find_output() const {
-    for (const char* output : names_.output) {
-      if (output == nullptr) break;
-      if (reader_.tensors().contains(std::string(output) + ".weight")) return output;
-    }
-    return names_.output[0];
-  }
-
   WeightDtype dtype() const { return reader_.options().dtype; }
 
   // Of matrices whose rounding costs more than their size is worth: they keep 8 bits where others get 4.
@@ -374,6 +361,22 @@ class ModelReader {
 };
 
 }  // namespace
+
+std::string find_root(const TensorNames& names, const TensorMap& tensors) {
+  for (const char* root : names.roots) {
+    if (root == nullptr) break;
+    if (tensors.contains(std::string(root) + names.embedding + ".weight")) return root;
+  }
+  return names.roots[0];
+}
+
+std::string find_output(const TensorNames& names, const TensorMap& tensors) {
+  for (const char* output : names.output) {
+    if (output == nullptr) break;
+    if (tensors.contains(std::string(output) + ".weight")) return output;
+  }
+  return names.output[0];
+}
 
 WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config, const TensorMap& tensors) {
   if (wanted != WeightDtype::kAuto) return wanted;

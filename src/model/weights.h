@@ -53,6 +53,10 @@ struct Weights {
   WeightImage image;       // what is not used as it lies in its file
 };
 
+// What the names of the model's tensors begin with in these files, and what its output matrix is called.
+std::string find_root(const TensorNames& names, const format::TensorMap& tensors);
+std::string find_output(const TensorNames& names, const format::TensorMap& tensors);
+
 // How the weights of a model are held that was asked for as `wanted`: kAuto is q8_0 for models of more than
 // 100 million weights, and as stored (it stays kAuto) for smaller ones and those that are stored in blocks.
 WeightDtype resolve_dtype(WeightDtype wanted, const ModelConfig& config, const format::TensorMap& tensors);

@@ -10,6 +10,7 @@ import unittest
 
 import gguf
 import numpy as np
+from safetensors.numpy import load_file
 
 from client_test_case import SHARED_DATA
 from kvasir_server import Server
@@ -26,6 +27,14 @@ FAMILIES = {"bert-base-uncased": ("bert", None), "falcon": ("gpt2", "falcon"), "
             "llama3": ("gpt2", "llama-bpe"), "minimind": ("gpt2", "gpt-2"), "mistral-7b": ("llama", None),
             "phi3-mini": ("llama", None), "qwen2": ("gpt2", "qwen2"), "smollm": ("gpt2", "smollm"),
             "stories260K": ("llama", None), "t5-small": ("t5", None)}
+
+# Folders of tests/data/models, and what they become.
+ARCHITECTURES = {"falcon-two-norms": gguf.MODEL_ARCH.FALCON, "gemma": gguf.MODEL_ARCH.GEMMA,
+                 "gpt-neox": gguf.MODEL_ARCH.GPTNEOX, "gpt2": gguf.MODEL_ARCH.GPT2,
+                 "granite": gguf.MODEL_ARCH.GRANITE, "llama-rope-yarn": gguf.MODEL_ARCH.LLAMA,
+                 "mixtral": gguf.MODEL_ARCH.LLAMA, "olmo2": gguf.MODEL_ARCH.OLMO2,
+                 "phi3-longrope-long": gguf.MODEL_ARCH.PHI3, "qwen3": gguf.MODEL_ARCH.QWEN3,
+                 "starcoder2": gguf.MODEL_ARCH.STARCODER2}
 
 
 def run(*arguments, lines=None):
@@ -75,6 +84,39 @@ class GgufFiles(unittest.TestCase):
         heads = config["num_attention_heads"]
         rows = np.frombuffer(raw, np.uint8).reshape(heads, 2, shape[0] // heads // 2, -1).swapaxes(1, 2)
         self.assertEqual(written["blk.0.attn_q.weight"].data.tobytes(), rows.tobytes())
+
+    def test_converted_models_have_the_names_of_their_architecture(self):
+        keys = {value for section in vars(gguf.Keys).values() if isinstance(section, type)
+                for value in vars(section).values() if isinstance(value, str)}
+        for name, architecture in ARCHITECTURES.items():
+            with self.subTest(name):
+                run("convert", ROOT / "tests/data/models" / name, self.folder / "model.gguf")
+                fields, tensors = read(self.folder / "model.gguf")
+                self.assertEqual(fields["general.architecture"], gguf.MODEL_ARCH_NAMES[architecture])
+                for key in fields:
+                    self.assertIn(key.replace(gguf.MODEL_ARCH_NAMES[architecture] + ".", "{arch}."), keys)
+                known = {gguf.TENSOR_NAMES[kind].format(bid=layer) for kind in gguf.MODEL_TENSORS[architecture]
+                         for layer in range(fields[f"{gguf.MODEL_ARCH_NAMES[architecture]}.block_count"])}
+                self.assertEqual({tensor.rpartition(".")[0] for tensor in tensors} - known, set())
+
+    def test_converted_tensors_are_laid_out_as_llama_cpp_has_them(self):
+        def convert(name):
+            run("convert", ROOT / "tests/data/models" / name, self.folder / f"{name}.gguf")
+            return (read(self.folder / f"{name}.gguf")[1],
+                    load_file(ROOT / "tests/data/models" / name / "model.safetensors"))
+
+        written, folder = convert("gpt2")
+        np.testing.assert_array_equal(written["blk.1.ffn_up.weight"].data, folder["transformer.h.1.mlp.c_fc.weight"].T)
+        written, folder = convert("mixtral")
+        experts = [folder[f"model.layers.1.block_sparse_moe.experts.{i}.w2.weight"] for i in range(5)]
+        np.testing.assert_array_equal(written["blk.1.ffn_down_exps.weight"].data, np.stack(experts))
+        written, folder = convert("gpt-neox")
+        groups = folder["gpt_neox.layers.1.attention.query_key_value.weight"].reshape(3, 3, 16, 48)
+        np.testing.assert_array_equal(written["blk.1.attn_qkv.weight"].data, groups.swapaxes(0, 1).reshape(144, 48))
+        written, folder = convert("falcon-two-norms")
+        groups = folder["transformer.h.1.self_attention.query_key_value.weight"].reshape(2, 5, 8, 48)
+        parts = [groups[:, :3].reshape(48, 48), groups[:, 3].reshape(16, 48), groups[:, 4].reshape(16, 48)]
+        np.testing.assert_array_equal(written["blk.1.attn_qkv.weight"].data, np.concatenate(parts))
 
     def test_quantized_weights_are_those_of_the_package(self):
         source = ROOT / "tests/data/gguf/llama-mixed.gguf"
