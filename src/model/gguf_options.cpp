@@ -80,11 +80,7 @@ class OptionWriter {
     add_count("rope.dimension_count", 2.0 * static_cast<double>(config_.rope.frequencies.size()));
     add_number("rope.freq_base", config_.rope.theta);
     if (!config_.local_rope.frequencies.empty()) add_number("rope.freq_base_swa", config_.local_rope.theta);
-    const json parameters = object_.value("rope_parameters", json());
-    json scaling = parameters.is_object() ? parameters : object_.value("rope_scaling", json());
-    // By type of layer: only those with full attention may be scaled.
-    if (scaling.is_object() && scaling.contains("full_attention")) scaling = json(scaling["full_attention"]);
-    if (!scaling.is_object()) return;
+    const json scaling = find_scaling();
     json kind = scaling.value("rope_type", json());
     if (kind.is_null()) kind = scaling.value("type", json());
     if (kind == "linear" || kind == "yarn") {
@@ -96,9 +92,21 @@ class OptionWriter {
     if (kind == "longrope" || kind == "su") add_longrope(scaling);
   }
 
+  // Of the layers with full attention; the format has nothing for others.
+  json find_scaling() const {
+    json scaling = object_.value("rope_parameters", json());
+    if (!scaling.is_object() || scaling.empty()) scaling = object_.value("rope_scaling", json());
+    if (scaling.is_object() && scaling.contains("full_attention")) scaling = json(scaling["full_attention"]);
+    return scaling.is_object() ? scaling : json::object();
+  }
+
+  double original_context(const json& scaling) const {
+    constexpr const char* kKey = "original_max_position_embeddings";
+    return number(scaling, kKey, number(object_, kKey, context_));
+  }
+
   void add_yarn(const json& scaling) {
-    add_count("rope.scaling.original_context_length",
-              number(scaling, "original_max_position_embeddings", context_));
+    add_count("rope.scaling.original_context_length", original_context(scaling));
     constexpr std::pair<const char*, const char*> kOptions[] = {
         {"attention_factor", "rope.scaling.yarn_attn_factor"},
         {"beta_fast", "rope.scaling.yarn_beta_fast"},
@@ -111,8 +119,7 @@ class OptionWriter {
   // Which the format has no numbers for, but the factor by which each frequency is divided.
   void add_llama3(const json& scaling) {
     const double factor = number(scaling, "factor", 1), low = number(scaling, "low_freq_factor", 1),
-                 high = number(scaling, "high_freq_factor", 4),
-                 original = number(scaling, "original_max_position_embeddings", context_);
+                 high = number(scaling, "high_freq_factor", 4), original = original_context(scaling);
     std::vector<float> factors;
     const auto count = static_cast<double>(config_.rope.frequencies.size());
     for (double i = 0; i < count; ++i) {
@@ -126,9 +133,7 @@ class OptionWriter {
   void add_longrope(const json& scaling) {
     writer_.add_text(key("rope.scaling.type"), "longrope");
     add_number("rope.scaling.attn_factor", config_.rope.magnitude);
-    constexpr const char* kOriginal = "original_max_position_embeddings";
-    add_count("rope.scaling.original_context_length",
-              number(object_, kOriginal, number(scaling, kOriginal, context_)));
+    add_count("rope.scaling.original_context_length", original_context(scaling));
     add_factors("rope_factors_long.weight", numbers(scaling, "long_factor"));
     add_factors("rope_factors_short.weight", numbers(scaling, "short_factor"));
   }
@@ -224,6 +229,7 @@ const char* find_difference(const ModelConfig& a, const ModelConfig& b) {
       {"num_key_value_heads", a.num_kv_heads == b.num_kv_heads},
       {"head_dim", a.head_dim == b.head_dim},
       {"max_position_embeddings", a.max_position_embeddings == b.max_position_embeddings},
+      {"n_positions", a.num_learned_positions == b.num_learned_positions},
       {"sliding_window or layer_types", is_same_in_layers(a, b, &LayerConfig::window)},
       {"no_rope_layers", is_same_in_layers(a, b, &LayerConfig::rope)},
       {"mlp_only_layers or decoder_sparse_step", is_same_in_layers(a, b, &LayerConfig::has_experts)},
@@ -232,7 +238,7 @@ const char* find_difference(const ModelConfig& a, const ModelConfig& b) {
       {"the epsilon of norms", a.norm_eps == b.norm_eps},
       {"parallel_attn or use_parallel_residual", a.is_parallel == b.is_parallel},
       {"rope_theta or rope_scaling", is_same(a.rope, b.rope)},
-      {"rope_local_base_freq", is_same(a.local_rope, b.local_rope)},
+      {"rope_local_base_freq or rope_parameters", is_same(a.local_rope, b.local_rope)},
       {"query_pre_attn_scalar or another scale of attention", a.attention_scale == b.attention_scale},
       {"attn_logit_softcapping", a.attention_soft_cap == b.attention_soft_cap},
       {"attention_bias", a.qkv_bias == b.qkv_bias && a.attention_output_bias == b.attention_output_bias},

@@ -1,21 +1,17 @@
 // Models from GGUF files: the tensors under their Hugging Face names, and the logits of the reference.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "format/gguf.h"
 #include "format/gguf_config.h"
 #include "format/gguf_harness.h"
 #include "format/gguf_names.h"
 #include "format/safetensors.h"
-#include "model/gguf_export.h"
 #include "model/model_harness.h"
 #include "model/tensor_rows.h"
 #include "model/weights.h"
@@ -120,202 +116,6 @@ TEST(GgufModel, BlocksAreNotRoundedAgain) {
   EXPECT_EQ(num_exact, 1 + 2 + 4 + 5 + 3);
   EXPECT_EQ(warnings.size(), 6u);  // Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q3_K
   for (const std::string& warning : warnings) EXPECT_NE(warning.find("are held as q8_0"), std::string::npos);
-}
-
-// The logits of a prompt in f32, of the last token; longer than the window of any model.
-std::vector<float> logits_of(const Loaded& loaded) {
-  constexpr int kNumTokens = 96;
-  if (!loaded.model) return {};
-  Blocks blocks(*loaded.model, kNumTokens, backend::KvDtype::kF32);
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < kNumTokens; ++i) tokens.push_back(i * 37 % 96);
-  return run(*loaded.model, blocks, tokens, 0, kNumTokens);
-}
-
-std::vector<float> logits_of(const std::filesystem::path& path) {
-  return logits_of(load(path, WeightDtype::kF32));
-}
-
-// A folder's files in memory, with other values of some keys of config.json.
-class ChangedFolder {
- public:
-  ChangedFolder(const std::filesystem::path& folder, const json& changes) {
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-      std::ifstream file(entry.path(), std::ios::binary);
-      contents_[entry.path().filename().string()] = {std::istreambuf_iterator<char>(file), {}};
-    }
-    json config = json::parse(contents_["config.json"]);
-    config.update(changes);
-    contents_["config.json"] = config.dump();
-  }
-
-  format::ModelFiles files() const {
-    std::vector<format::ModelFiles::MemoryFile> files;
-    for (const auto& [name, bytes] : contents_) files.push_back({name, std::as_bytes(std::span(bytes))});
-    return format::ModelFiles::from_memory("changed", files);
-  }
-
- private:
-  std::map<std::string, std::string> contents_;
-};
-
-class GgufExport : public ::testing::Test {
- protected:
-  void SetUp() override { std::filesystem::remove(file_); }
-  void TearDown() override { std::filesystem::remove(file_); }
-
-  Status export_from(format::ModelFiles files) { return export_gguf(files, std::nullopt, file_.string()); }
-
-  Status export_from(const std::filesystem::path& path,
-                     std::optional<backend::BlockType> type = std::nullopt) {
-    KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, format::ModelFiles::open(path.string()));
-    return export_gguf(files, type, file_.string());
-  }
-
-  // The model llama-rope-linear with another config.
-  Status export_with(const json& config) {
-    const std::string text = config.dump();
-    std::ifstream file(data_ / "models/llama-rope-linear/model.safetensors", std::ios::binary);
-    const std::string weights(std::istreambuf_iterator<char>(file), {});
-    const format::ModelFiles::MemoryFile views[] = {{"config.json", std::as_bytes(std::span(text))},
-                                                    {"model.safetensors", std::as_bytes(std::span(weights))}};
-    format::ModelFiles files = format::ModelFiles::from_memory("m", views);
-    return export_gguf(files, std::nullopt, file_.string());
-  }
-
-  const std::filesystem::path data_ = kvasir::testing::test_data_dir();
-  // Tests run at the same time, each in a process of its own.
-  const std::filesystem::path file_ =
-      std::filesystem::path(::testing::TempDir()) / fmt::format("kvasir-export-{}.gguf", getpid());
-};
-
-TEST_F(GgufExport, AnExportedModelIsTheSameModel) {
-  const Status status = export_from(data_ / "gguf/llama-mixed.gguf");
-  ASSERT_TRUE(status.ok()) << status.message();
-  EXPECT_EQ(logits_of(file_), logits_of(data_ / "gguf/llama-mixed.gguf"));
-}
-
-// Folders with options that GGUF has no key for: what the refusal names, and the options with which they are
-// like all models of their architecture. Null: their tensors are of another shape than those.
-struct Unusual {
-  const char* name;
-  const char* refusal;
-  json changes;
-};
-
-const Unusual* find_unusual(const std::string& name) {
-  static const Unusual kUnusual[] = {
-      {"falcon-sequential", "tensor 'transformer.h.0.post_attention_layernorm.bias'", nullptr},
-      {"gpt-neox-sequential", "attention_bias", nullptr},
-      {"qwen3-moe-normalized", "mlp_only_layers or decoder_sparse_step", nullptr},
-      {"qwen3-moe",
-       "mlp_only_layers or decoder_sparse_step",
-       {{"num_hidden_layers", 1}, {"mlp_only_layers", json::array()}, {"norm_topk_prob", true}}},
-      {"gemma2", "query_pre_attn_scalar", {{"query_pre_attn_scalar", 10}}},
-      {"gemma3", "query_pre_attn_scalar", {{"query_pre_attn_scalar", 14}}},
-      {"qwen2-windows",
-       "sliding_window or layer_types",
-       {{"use_sliding_window", false}, {"layer_types", nullptr}}},
-      {"smollm3", "no_rope_layers", {{"no_rope_layers", {1, 1, 1}}}},
-  };
-  for (const Unusual& each : kUnusual) {
-    if (name == each.name) return &each;
-  }
-  return nullptr;
-}
-
-class GgufExportOfFolder : public GgufExport, public ::testing::WithParamInterface<std::string> {};
-
-TEST_P(GgufExportOfFolder, IsTheSameModel) {
-  const std::filesystem::path folder = data_ / "models" / GetParam();
-  const Unusual* unusual = find_unusual(GetParam());
-  if (unusual != nullptr) {
-    const Status refused = export_from(folder);
-    EXPECT_EQ(refused.code(), StatusCode::kUnsupported);
-    EXPECT_NE(refused.message().find(unusual->refusal), std::string::npos) << refused.message();
-    EXPECT_FALSE(std::filesystem::exists(file_));
-    if (unusual->changes.is_null()) return;
-  }
-  const ChangedFolder changed(folder, unusual == nullptr ? json::object() : unusual->changes);
-  const Status status = export_from(changed.files());
-  ASSERT_TRUE(status.ok()) << status.message();
-  const std::vector<float> logits = logits_of(file_);
-  EXPECT_FALSE(logits.empty());
-  EXPECT_EQ(logits, logits_of(load(changed.files(), {WeightDtype::kF32})));
-}
-
-INSTANTIATE_TEST_SUITE_P(Families, GgufExportOfFolder,
-                         ::testing::ValuesIn(models_in(kvasir::testing::test_data_dir() / "models")),
-                         name_of_model);
-
-// One option each that the architecture has no key for.
-TEST_F(GgufExport, RefusesWhatTheFormatHasNoKeyFor) {
-  const std::tuple<const char*, json, const char*> cases[] = {
-      {"llama-gqa", {{"hidden_act", "gelu"}}, "the activation of MLPs"},
-      {"gpt2", {{"scale_attn_weights", false}}, "query_pre_attn_scalar or another scale of attention"},
-      {"llama-rope-yarn",
-       {{"rope_scaling",
-         {{"rope_type", "yarn"},
-          {"factor", 4},
-          {"original_max_position_embeddings", 64},
-          {"truncate", false}}}},
-       "rope_theta or rope_scaling"},
-  };
-  for (const auto& [name, changes, option] : cases) {
-    const Status status = export_from(ChangedFolder(data_ / "models" / name, changes).files());
-    EXPECT_EQ(status.code(), StatusCode::kUnsupported);
-    EXPECT_NE(status.message().find(option), std::string::npos) << status.message();
-  }
-}
-
-TEST_F(GgufExport, RoundsMatricesToTheTypeAskedFor) {
-  for (const auto& [type, name] : {std::pair(backend::BlockType::kQ8_0, "Q8_0"),
-                                   {backend::BlockType::kQ4_0, "Q4_0"},
-                                   {backend::BlockType::kQ4_K, "Q4_K"}}) {
-    SCOPED_TRACE(name);
-    const Status status = export_from(data_ / "gguf/llama-mixed.gguf", type);
-    ASSERT_TRUE(status.ok()) << status.message();
-    auto files = format::ModelFiles::open(file_.string());
-    ASSERT_TRUE(files.ok()) << files.status().message();
-    const format::TensorMap& tensors = files->gguf()->tensors;
-    EXPECT_EQ(tensors.at("blk.0.ffn_down.weight").dtype_name, name);
-    // Its rows of 32 weights are too short for Q4_K.
-    EXPECT_EQ(tensors.at("blk.0.ffn_up.weight").dtype_name,
-              type == backend::BlockType::kQ4_K ? "Q8_0" : name);
-    EXPECT_EQ(tensors.at("token_embd.weight").dtype_name, "Q8_0");
-    EXPECT_EQ(tensors.at("blk.0.attn_norm.weight").dtype_name, "F32");
-    EXPECT_EQ(*files->gguf()->metadata.integer("llama.block_count", 0, 9), 5);
-    EXPECT_EQ(logits_of(file_).size(), 96u);
-  }
-}
-
-TEST_F(GgufExport, LeavesNothingBehindWhenItFails) {
-  auto files = format::ModelFiles::open((data_ / "models/llama-gqa").string());
-  ASSERT_TRUE(files.ok());
-  const Status status = export_gguf(*files, std::nullopt, "/nonexistent/x.gguf");
-  EXPECT_EQ(status.code(), StatusCode::kIo);
-  EXPECT_EQ(status.message(), "/nonexistent/x.gguf.part: cannot be created: No such file or directory");
-}
-
-TEST_F(GgufExport, ReadsTheConfigsOfTransformers5) {
-  json config = json::parse(std::ifstream(data_ / "model_configs.json"))["llama-rope-linear"]["new"];
-  const Status status = export_with(config);
-  ASSERT_TRUE(status.ok()) << status.message();
-  EXPECT_EQ(logits_of(file_), logits_of(data_ / "models/llama-rope-linear"));
-}
-
-TEST_F(GgufExport, RefusesRotationsThatItCannotWrite) {
-  json config = json::parse(std::ifstream(data_ / "models/llama-rope-linear/config.json"));
-  config["rope_scaling"] = {
-      {"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 64}, {"beta_fast", 8}};
-  EXPECT_EQ(export_with(config).message(),
-            "m/config.json: beta_fast: expected none in a model that becomes a GGUF file, got 8");
-  config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 4}};
-  EXPECT_EQ(export_with(config).message(),
-            "m/config.json: rope_type: expected default, linear, llama3 or yarn, got \"dynamic\"");
-  config["rope_scaling"]["factor"] = "large";
-  EXPECT_EQ(export_with(config).message(),
-            "m/config.json: rope_scaling: factor: expected a number from 1 to 1000000, got \"large\"");
 }
 
 // A file with the least metadata of an architecture, and an embedding.
