@@ -222,7 +222,8 @@ TEST_F(GgufExport, LeavesNothingBehindWhenItFails) {
 
 TEST_F(GgufExport, ReadsTheConfigsOfTransformers5) {
   const json configs = json::parse(std::ifstream(data_ / "model_configs.json"));
-  for (const char* name : {"llama-rope-linear", "llama-rope-yarn", "phi3-longrope-long", "gemma3"}) {
+  for (const char* name : {"llama-rope-linear", "llama-rope-llama3", "llama-rope-yarn", "phi3-longrope-long",
+                           "gemma3", "gpt-neox"}) {
     SCOPED_TRACE(name);
     ChangedFolder changed(data_ / "models" / name, json::object());
     json config = configs.at(name).at("new");
