@@ -96,4 +96,11 @@ void read_llama_like(ConfigReader& f, ModelConfig& c, const ShapeDefaults& defau
   c.activation = read_activation(f, "hidden_act", "silu");
 }
 
+void read_tokens(ConfigReader& f, ModelConfig& c) {
+  std::vector<TokenId> bos;
+  f.tokens("bos_token_id", c.vocab_size, bos);
+  if (!bos.empty() && !c.bos_token_id) c.bos_token_id = bos[0];
+  f.tokens("eos_token_id", c.vocab_size, c.eos_token_ids);
+}
+
 }  // namespace kvasir::model

@@ -49,4 +49,7 @@ void read_layer_types(ConfigReader& f, ModelConfig& c, std::optional<int> window
 // One window for all layers, or none.
 void read_common_window(ConfigReader& f, ModelConfig& c, std::optional<int> otherwise = std::nullopt);
 
+// Where a text begins, if the config has said nothing yet, and the tokens that end it.
+void read_tokens(ConfigReader& f, ModelConfig& c);
+
 }  // namespace kvasir::model

@@ -445,13 +445,6 @@ Result<const Family*> find_family(const std::string& where, const nlohmann::json
                fmt::join(names, ", "), name.empty() ? type.substr(0, 80) : name.substr(0, 80));
 }
 
-void read_tokens(ConfigReader& f, ModelConfig& c) {
-  std::vector<TokenId> bos;
-  f.tokens("bos_token_id", c.vocab_size, bos);
-  if (!bos.empty() && !c.bos_token_id) c.bos_token_id = bos[0];
-  f.tokens("eos_token_id", c.vocab_size, c.eos_token_ids);
-}
-
 // What every family has: the options around the layers.
 void read_family_config(const Family& family, ConfigReader& f, ModelConfig& c) {
   f.ignore(kHarmlessKeys);
