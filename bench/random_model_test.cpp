@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/bytes.h"
 #include "bench/bench.h"
 #include "format/model_files.h"
 #include "format/safetensors.h"
@@ -77,8 +78,7 @@ TEST(MakeModel, WritesAModelThatCanBeServed) {
 
   const auto bytes = files->read("tokenizer.json");
   ASSERT_TRUE(bytes.ok());
-  const auto tokenizer = tokenizer::Tokenizer::from_json(
-      "tokenizer.json", {reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  const auto tokenizer = tokenizer::Tokenizer::from_json("tokenizer.json", as_text(*bytes));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ((*tokenizer)->vocab_size(), (*model)->config().vocab_size);
   const std::string text = "The quick brown fox, 42 na\u00efve \u732b\n</s>";

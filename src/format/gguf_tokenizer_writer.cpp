@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/bytes.h"
 #include "format/gguf_pre_tokenizer.h"
 
 namespace kvasir::format {
@@ -138,7 +139,7 @@ Status add_vocabulary(ModelFiles& files, std::uint32_t vocab_size, GgufWriter& w
   writer.add_texts("tokenizer.ggml.tokens", tokens.texts);
   writer.add_integers("tokenizer.ggml.token_type", tokens.types);
   KVASIR_ASSIGN_OR_RETURN(const auto bytes, files.read("tokenizer.json"));
-  writer.add_text("tokenizer.huggingface.json", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  writer.add_text("tokenizer.huggingface.json", as_text(bytes));
   return Status();
 }
 
@@ -167,7 +168,7 @@ Status add_special_tokens(ModelFiles& files, const json& config, GgufWriter& wri
   }
   if (files.has("chat_template.jinja")) {
     KVASIR_ASSIGN_OR_RETURN(const auto bytes, files.read("chat_template.jinja"));
-    source = std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    source = std::string(as_text(bytes));
   }
   if (source.is_string()) writer.add_text("tokenizer.chat_template", source.get<std::string>());
   return Status();

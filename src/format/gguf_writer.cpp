@@ -9,6 +9,7 @@
 #include <numeric>
 #include <span>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "format/gguf_types.h"
 
@@ -97,7 +98,7 @@ void GgufWriter::add_value(std::string_view key, const GgufValue& value) {
   } else if (value.type == GgufType::kString) {
     append<std::uint64_t>(keys_, value.bytes.size());
   }
-  keys_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+  keys_.append(as_text(value.bytes));
 }
 
 void GgufWriter::add_tensor(const std::string& name, std::vector<std::int64_t> shape, std::string_view type,
