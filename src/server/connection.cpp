@@ -2,8 +2,6 @@
 
 #include <sys/socket.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http.hpp>
@@ -168,7 +166,7 @@ asio::awaitable<bool> Connection::answer(const Request& request) {
     co_return co_await write(request, reply(done->status, std::move(done->body), done->content_type));
   }
   auto& call = std::get<std::unique_ptr<api::Call>>(outcome);
-  asio::co_spawn(stream_.get_executor(), watch(wake), asio::detached);
+  watch(wake);
   if (call->streams()) co_return co_await stream(request, std::move(call), wake);
   co_return co_await finish(request, std::move(call), wake);
 }
@@ -242,18 +240,18 @@ asio::awaitable<bool> Connection::stream(const Request& request, std::unique_ptr
 }
 
 // Notices a client that closes its connection while its request runs.
-asio::awaitable<void> Connection::watch(std::shared_ptr<Wake> wake) {
-  const auto self = shared_from_this();
-  error_code failure;
-  tcp::socket& socket = stream_.socket();
-  co_await socket.async_wait(tcp::socket::wait_read, with(failure));
-  if (failure) co_return;
-  char next = 0;
-  const ssize_t count = ::recv(socket.native_handle(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
-  // Data is the next request, sent early.
-  if (count > 0 || (count < 0 && (errno == EAGAIN || errno == EINTR))) co_return;
-  is_gone_ = true;
-  wake->notify();
+void Connection::watch(const std::shared_ptr<Wake>& wake) {
+  // Waits from now on, and keeps the connection: its request may be over before anything else runs.
+  const auto ready = [self = shared_from_this(), wake](error_code failure) {
+    if (failure) return;
+    char next = 0;
+    const ssize_t count = ::recv(self->stream_.socket().native_handle(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
+    // Data is the next request, sent early.
+    if (count > 0 || (count < 0 && (errno == EAGAIN || errno == EINTR))) return;
+    self->is_gone_ = true;
+    wake->notify();
+  };
+  stream_.socket().async_wait(tcp::socket::wait_read, ready);
 }
 
 // What every response has: an id to ask about, and what a browser wants to know.

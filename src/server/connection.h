@@ -58,7 +58,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                                       std::shared_ptr<Wake> wake);
   boost::asio::awaitable<bool> stream(const Request& request, std::unique_ptr<api::Call> call,
                                       std::shared_ptr<Wake> wake);
-  boost::asio::awaitable<void> watch(std::shared_ptr<Wake> wake);
+  void watch(const std::shared_ptr<Wake>& wake);
   boost::asio::awaitable<bool> write(const Request& request, Response response);
   std::optional<api::HttpReply> answer_own(api::Route route) const;
   std::string common_headers(const Request& request) const;

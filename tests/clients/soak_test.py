@@ -189,7 +189,12 @@ class Soak(unittest.TestCase):
         # Caches so small that they are full after the warm-up: what grows then is a leak.
         with Server("--max-running-requests", "24", "--reply-memory", "256KiB", kv_cache_memory="12MiB") as server:
             began = time.monotonic()
-            asyncio.run(soak(server, statuses, samples))
+            try:
+                asyncio.run(soak(server, statuses, samples))
+            except Exception:
+                print(f"\nsoak: the server {'runs' if server.process.poll() is None else 'has ended'}; its output:",
+                      server.output().decode(errors="replace"), sep="\n")
+                raise
             print(f"\nsoak: {sum(statuses.values())} replies in {time.monotonic() - began:.0f} s,",
                   ", ".join(f"{count} of {status}" for status, count in sorted(
                       sum((collections.Counter({status: count}) for (_, status), count in statuses.items()),

@@ -1,0 +1,137 @@
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "api/api_service.h"
+#include "format/model_files.h"
+#include "server/http_server.h"
+#include "server/metrics.h"
+
+namespace kvasir::server {
+namespace {
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A whole server in this process, so that sanitizers see it: tests/http_test.py has what its replies say.
+class ConnectionTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string folder = KVASIR_SOURCE_DIR "/models/tiny";
+    auto files = format::ModelFiles::open(folder);
+    ASSERT_TRUE(files.ok()) << files.status().message();
+    files_ = std::make_unique<format::ModelFiles>(std::move(*files));
+    auto model = model::Model::load(*files_, {model::WeightDtype::kAuto}, pool_);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    model_ = std::move(*model);
+    auto tokenizer = tokenizer::Tokenizer::from_json("tokenizer.json", read_file(folder + "/tokenizer.json"));
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+    tokenizer_ = std::move(*tokenizer);
+    engine::EngineConfig config;
+    config.kv_cache_memory = 8 << 20;
+    auto engine = engine::Engine::start(*model_, config, clock_);
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    engine_ = std::move(*engine);
+    api::ModelFacts facts;
+    facts.name = "tiny";
+    facts.vocab_size = model_->config().vocab_size;
+    facts.context = model_->config().max_position_embeddings;
+    service_ = std::make_unique<api::ApiService>(
+        api::ApiService::Parts{*tokenizer_, templates_, *engine_, clock_, facts});
+    HttpConfig http;
+    http.port = 0;
+    auto server = HttpServer::listen(http);
+    ASSERT_TRUE(server.ok()) << server.status().message();
+    server_ = std::move(*server);
+    server_->set_service(*service_, metrics_);
+    running_ = std::thread([this] { server_->run(); });
+  }
+
+  void TearDown() override {
+    if (!running_.joinable()) return;
+    server_->stop();
+    running_.join();
+    engine_->stop();
+  }
+
+  // A connection to it.
+  int connect() const {
+    const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(server_->port()));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return socket;
+  }
+
+  ThreadPool pool_{2};
+  SteadyClock clock_;
+  tokenizer::ChatTemplates templates_;
+  Metrics metrics_{"tiny"};
+  std::unique_ptr<format::ModelFiles> files_;
+  std::unique_ptr<model::Model> model_;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<api::ApiService> service_;
+  std::unique_ptr<HttpServer> server_;
+  std::thread running_;
+};
+
+// All that comes until the server closes.
+std::string read_all(int socket) {
+  std::string received;
+  char piece[4096];
+  for (ssize_t count; (count = ::recv(socket, piece, sizeof piece, 0)) > 0;) received.append(piece, count);
+  return received;
+}
+
+// The end of a connection meets every state of the request that runs on it: half read, read and not begun,
+// waiting, half sent, over.
+TEST_F(ConnectionTest, EndsAtAnyMoment) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+  const auto run_client = [&](int seed) {
+    std::minstd_rand random(seed + 1);
+    while (std::chrono::steady_clock::now() < end) {
+      const bool streams = random() % 4 != 0;
+      const std::string body =
+          fmt::format(R"({{"prompt":"The river in Woo is {}","max_tokens":{},"temperature":0,"stream":{}}})",
+                      random() % 3, random() % 3, streams);
+      const std::string request = fmt::format(
+          "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}",
+          body.size(), body);
+      const int socket = connect();
+      const std::size_t num_sent = random() % 8 == 0 ? random() % request.size() : request.size();
+      EXPECT_EQ(::send(socket, request.data(), num_sent, MSG_NOSIGNAL), static_cast<ssize_t>(num_sent));
+      if (num_sent == request.size() && random() % 2 == 0) {
+        const std::string reply = read_all(socket);
+        EXPECT_TRUE(reply.starts_with("HTTP/1.1 200 ")) << reply;
+        EXPECT_TRUE(reply.ends_with(streams ? "data: [DONE]\n\n\r\n0\r\n\r\n" : "}")) << reply;
+      } else {
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
+        // With a reset, which the server hears of when it writes.
+        const linger at_once{1, 0};
+        if (random() % 2 == 0) ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+      }
+      ::close(socket);
+    }
+  };
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 16; ++i) clients.emplace_back(run_client, i);
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(engine_->stats().failed, 0);
+}
+
+}  // namespace
+}  // namespace kvasir::server
