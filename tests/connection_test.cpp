@@ -49,20 +49,25 @@ class ConnectionTest : public ::testing::Test {
     facts.context = model_->config().max_position_embeddings;
     service_ = std::make_unique<api::ApiService>(
         api::ApiService::Parts{*tokenizer_, templates_, *engine_, clock_, facts});
-    HttpConfig http;
-    http.port = 0;
-    auto server = HttpServer::listen(http);
+  }
+
+  void serve(std::chrono::seconds drain_timeout) {
+    HttpConfig config;
+    config.port = 0;
+    config.drain_timeout = drain_timeout;
+    auto server = HttpServer::listen(config);
     ASSERT_TRUE(server.ok()) << server.status().message();
     server_ = std::move(*server);
     server_->set_service(*service_, metrics_);
     running_ = std::thread([this] { server_->run(); });
   }
 
-  void TearDown() override {
-    if (!running_.joinable()) return;
+  // As `kvasir serve` does it.
+  void stop() {
     server_->stop();
     running_.join();
     engine_->stop();
+    server_.reset();
   }
 
   // A connection to it.
@@ -89,6 +94,19 @@ class ConnectionTest : public ::testing::Test {
   std::thread running_;
 };
 
+std::string completion(std::string_view prompt, int max_tokens, bool streams) {
+  const std::string body =
+      fmt::format(R"({{"prompt":"{}","max_tokens":{},"temperature":0,"ignore_eos":true,"stream":{}}})",
+                  prompt, max_tokens, streams);
+  return fmt::format(
+      "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}",
+      body.size(), body);
+}
+
+void send_all(int socket, std::string_view data) {
+  EXPECT_EQ(::send(socket, data.data(), data.size(), MSG_NOSIGNAL), static_cast<ssize_t>(data.size()));
+}
+
 // All that comes until the server closes.
 std::string read_all(int socket) {
   std::string received;
@@ -100,20 +118,17 @@ std::string read_all(int socket) {
 // The end of a connection meets every state of the request that runs on it: half read, read and not begun,
 // waiting, half sent, over.
 TEST_F(ConnectionTest, EndsAtAnyMoment) {
+  serve(std::chrono::seconds(30));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
   const auto run_client = [&](int seed) {
     std::minstd_rand random(seed + 1);
     while (std::chrono::steady_clock::now() < end) {
       const bool streams = random() % 4 != 0;
-      const std::string body =
-          fmt::format(R"({{"prompt":"The river in Woo is {}","max_tokens":{},"temperature":0,"stream":{}}})",
-                      random() % 3, random() % 3, streams);
-      const std::string request = fmt::format(
-          "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}",
-          body.size(), body);
+      const std::string prompt = fmt::format("The river in Woo is {}", random() % 3);
+      const std::string request = completion(prompt, static_cast<int>(random() % 3), streams);
       const int socket = connect();
       const std::size_t num_sent = random() % 8 == 0 ? random() % request.size() : request.size();
-      EXPECT_EQ(::send(socket, request.data(), num_sent, MSG_NOSIGNAL), static_cast<ssize_t>(num_sent));
+      send_all(socket, std::string_view(request).substr(0, num_sent));
       if (num_sent == request.size() && random() % 2 == 0) {
         const std::string reply = read_all(socket);
         EXPECT_TRUE(reply.starts_with("HTTP/1.1 200 ")) << reply;
@@ -131,6 +146,23 @@ TEST_F(ConnectionTest, EndsAtAnyMoment) {
   for (int i = 0; i < 16; ++i) clients.emplace_back(run_client, i);
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(engine_->stats().failed, 0);
+  stop();
+}
+
+// The server ends while requests run, are half read or have not come: what they hold goes with it.
+TEST_F(ConnectionTest, IsCutOffAfterTheDrain) {
+  serve(std::chrono::seconds(0));
+  const std::string stream = completion("Woo", 2000, true), whole = completion("Woo", 2000, false);
+  const int streaming = connect(), waiting = connect(), half = connect(), idle = connect();
+  send_all(waiting, whole);
+  send_all(half, std::string_view(whole).substr(0, whole.size() - 1));
+  send_all(streaming, stream);
+  char first;
+  EXPECT_EQ(::recv(streaming, &first, 1, 0), 1);
+  stop();
+  EXPECT_FALSE(read_all(streaming).ends_with("data: [DONE]\n\n\r\n0\r\n\r\n"));
+  for (const int socket : {waiting, half, idle}) EXPECT_EQ(read_all(socket), "");
+  for (const int socket : {streaming, waiting, half, idle}) ::close(socket);
 }
 
 }  // namespace
