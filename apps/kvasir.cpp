@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <cctype>
 #include <condition_variable>
@@ -56,6 +57,7 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
   Status outcome;
   // After what it refers to: its destructor cancels requests that were not finished.
   KVASIR_ASSIGN_OR_RETURN(const auto server, server::HttpServer::listen(http_config));
+  const int port = server->port();
   // The server answers "loading" meanwhile.
   std::stop_source stopping;
   std::thread loading([&] {
@@ -63,24 +65,30 @@ Status serve(const ModelOptions& model_options, const EngineOptions& engine_opti
       KVASIR_ASSIGN_OR_RETURN(served, load_served_model(model_options, serve_options, planning(engine_config),
                                                         stopping.get_token()));
       KVASIR_ASSIGN_OR_RETURN(engine, engine::Engine::start(*served.loaded.model, engine_config, clock));
+      api::ApiService::Parts parts = served.parts(*engine, clock);
+      parts.request_timeout = std::chrono::seconds(serve_options.request_timeout_seconds);
+      parts.reply_memory_bytes = reply_memory_bytes;
+      metrics = std::make_unique<server::Metrics>(served.facts.name);
+      parts.on_reply = [&](const api::RequestOutcome& reply) { metrics->on_finished(reply); };
+      service = std::make_unique<api::ApiService>(std::move(parts));
       return Status();
     };
-    outcome = load();
+    try {
+      outcome = load();
+    } catch (const std::exception& failure) {
+      outcome = error(StatusCode::kInternal, "the model could not be loaded: {}", failure.what());
+    }
     if (!outcome.ok()) {
       server->stop();
       return;
     }
-    api::ApiService::Parts parts = served.parts(*engine, clock);
-    parts.request_timeout = std::chrono::seconds(serve_options.request_timeout_seconds);
-    parts.reply_memory_bytes = reply_memory_bytes;
-    metrics = std::make_unique<server::Metrics>(served.facts.name);
-    parts.on_reply = [&](const api::RequestOutcome& reply) { metrics->on_finished(reply); };
-    service = std::make_unique<api::ApiService>(std::move(parts));
     server->set_service(*service, *metrics);
     const kv::KvCacheStats cache = engine->stats().cache;
     spdlog::info("KV cache: {} MiB for {} tokens", cache.bytes_budget >> 20,
                  cache.blocks_total * engine_config.block_size);
-    spdlog::info("serving {} at http://{}:{}", served.facts.name, http_config.host, server->port());
+    const bool is_ipv6 = http_config.host.find(':') != std::string::npos;
+    spdlog::info("serving {} at http://{}{}{}:{}", served.facts.name, is_ipv6 ? "[" : "", http_config.host,
+                 is_ipv6 ? "]" : "", port);
   });
   server->run();
   stopping.request_stop();
@@ -158,7 +166,13 @@ Status tokenize(const std::string& name) {
       return json{{"ids", std::move(ids)}};
     }
     const bool skips = line.value("skip_special_tokens", true);
-    return json{{"text", tokenizer->decode(line.at("ids").get<std::vector<TokenId>>(), {skips})}};
+    const auto ids = line.at("ids").get<std::vector<TokenId>>();
+    for (const TokenId id : ids) {
+      if (id >= 0 && id < tokenizer->vocab_size()) continue;
+      return error(StatusCode::kInvalidArgument, "ids: expected ids below {}, got {}",
+                   tokenizer->vocab_size(), id);
+    }
+    return json{{"text", tokenizer->decode(ids, {skips})}};
   });
 }
 
@@ -215,14 +229,32 @@ Status write_gguf(const std::string& input, const std::string& output, const std
   return model::export_gguf(files, backend::block_type_of(name), output);
 }
 
+// Says what is wrong with the command line; what the process exits with.
+int explain(const CLI::App& app, const CLI::ParseError& failure, int argc, char** argv) {
+  if (app.exit(failure) == 0) return 0;
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  const auto is_it = [&](const CLI::App* command) { return command->get_name() == first; };
+  if (!first.empty() && first[0] != '-' && app.get_subcommands(is_it).empty()) {
+    std::cerr << fmt::format("'{}' is not a command\n", first);
+  }
+  const std::string variable = variable_behind(app, failure.what());
+  const bool is_flag = std::any_of(argv, argv + argc, [&](std::string_view argument) {
+    return argument.starts_with("--") &&
+           std::string_view(failure.what()).starts_with(argument.substr(0, argument.find('=')));
+  });
+  if (!variable.empty() && !is_flag) {
+    std::cerr << fmt::format("{} is set to that, in the environment or in the file .env\n", variable);
+  }
+  return 1;
+}
+
 int run(int argc, char** argv) {
   const Status dotenv = load_dotenv(".env");
   CLI::App app("Kvasir: an LLM inference server that never computes a prompt's prefix twice.", "kvasir");
   app.require_subcommand(1);
   app.footer(
-      "Each flag is also an environment variable: --kv-cache-memory is KVASIR_KV_CACHE_MEMORY. A file .env "
-      "in the "
-      "working directory may set them.\nStart with: kvasir serve");
+      "Each flag of serve is also an environment variable, for the other commands too: --kv-cache-memory is "
+      "KVASIR_KV_CACHE_MEMORY. A file .env in the working directory may set them.\nStart with: kvasir serve");
 
   // Of each command its own: a variable in the environment is read for all of them.
   ModelOptions serve_model, generate_model, tokenize_model, logits_model, perplexity_model;
@@ -246,7 +278,7 @@ int run(int argc, char** argv) {
   add_engine_options(*generate_command, generate_engine);
   generate_command->add_option("--prompt", prompt, "The text to continue")->required();
   generate_command->add_option("--max-new-tokens", max_new_tokens, "Length of the reply at most")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   generate_command->add_option("--temperature", spec.sampling.temperature, "0: the likeliest token each time")
       ->check(CLI::Range(0.0f, 100.0f))
@@ -281,7 +313,7 @@ int run(int argc, char** argv) {
       "perplexity", "How well the model predicts a text: exp(mean negative log likelihood)");
   add_model_options(*perplexity_command, perplexity_model);
   std::string perplexity_kv_dtype = "f32";
-  add_kv_dtype_option(*perplexity_command, perplexity_kv_dtype);
+  add_kv_dtype_option(*perplexity_command, perplexity_kv_dtype)->envname("");  // a server's is not its
   perplexity_command->add_option("--file", perplexity_options.file, "The text")->required();
   perplexity_command
       ->add_option("--context", perplexity_options.context,
@@ -320,10 +352,14 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& failure) {
-    return app.exit(failure) == 0 ? 0 : 1;
+    return explain(app, failure, argc, argv);
   }
   const bool is_quiet = !serve_command->parsed();
   set_up_log(is_quiet ? "warn" : http_options.log_level);
+  for (const std::string& name : unknown_variables(app)) {
+    if (serve_command->parsed())
+      spdlog::warn("{} is set and is not a setting: kvasir serve --help has them", name);
+  }
   Status status = dotenv;
   if (!status.ok()) {
   } else if (serve_command->parsed()) {
@@ -353,6 +389,7 @@ int run(int argc, char** argv) {
   } else if (version_command->parsed()) {
     std::cout << "kvasir " << server::kVersion << '\n';
   }
+  if (status.ok() && !std::cout.flush()) status = error(StatusCode::kIo, "standard output cannot be written");
   if (status.ok()) return 0;
   std::cerr << "kvasir: " << status.message() << '\n';
   return 1;

@@ -1,9 +1,14 @@
 #include "apps/options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <optional>
+#include <set>
 
 #include "base/memory.h"
 
@@ -34,27 +39,48 @@ std::string variable_of(const std::string& flag) {
   return variable;
 }
 
+std::string trim(std::string_view text) {
+  const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return std::string(text);
+}
+
 // A flag with its variable.
 template <typename T>
 CLI::Option* add(CLI::App& command, const std::string& flag, T& value, const std::string& help) {
   return command.add_option(flag, value, help)->envname(variable_of(flag));
 }
 
-// One that may be given more than once; in the variable commas are between.
+// One that may be given more than once, or with commas between. A key that is empty would be an open door.
 CLI::Option* add_list(CLI::App& command, const std::string& flag, std::vector<std::string>& values,
                       const std::string& help) {
-  return add(command, flag, values, help)->delimiter(',')->allow_extra_args(false);
+  const auto split = [&values](const std::vector<std::string>& given) {
+    for (const std::string& list : given) {
+      for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+        end = list.find(',', begin);
+        values.push_back(trim(std::string_view(list).substr(begin, end - begin)));
+        if (values.back().empty()) return false;
+      }
+    }
+    return true;
+  };
+  const auto take = [split, flag](const std::vector<std::string>& given) {
+    if (!split(given))
+      throw CLI::ValidationError(flag, "expected values with commas between, got an empty one");
+  };
+  return command.add_option_function<std::vector<std::string>>(flag, take, help)
+      ->type_name("TEXT,...")
+      ->envname(variable_of(flag))
+      ->allow_extra_args(false);
+}
+
+std::string not_empty(const std::string& value) {
+  return value.empty() ? "expected a value, got an empty one" : "";
 }
 
 CLI::Option* add_switch(CLI::App& command, const std::string& flag, bool& value, const std::string& help) {
   return command.add_flag(flag, value, help)->envname(variable_of(flag));
-}
-
-std::string trim(std::string_view text) {
-  const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return std::string(text);
 }
 
 bool is_name(const std::string& text) {
@@ -107,6 +133,13 @@ Result<std::size_t> ServeOptions::reply_memory_bytes() const {
 
 Result<server::HttpConfig> HttpOptions::http_config() const {
   server::HttpConfig result = http;
+  std::string& host = result.host;
+  if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);  // as in a URL
+  for (const std::string& origin : result.cors_origins) {
+    if (origin == "*" || origin == "null" || origin.find("://") != std::string::npos) continue;
+    return error(StatusCode::kInvalidArgument,
+                 "--cors-origin: expected an origin such as https://chat.example, or *, got '{}'", origin);
+  }
   if (api_key_file.empty()) return result;
   std::ifstream file(api_key_file);
   if (!file) return error(StatusCode::kIo, "--api-key-file: cannot read '{}'", api_key_file);
@@ -148,10 +181,11 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       "default");
 }
 
-void add_kv_dtype_option(CLI::App& command, std::string& kv_dtype) {
-  add(command, "--kv-dtype", kv_dtype,
-      "Type of keys and values in memory; q8: 8 bits and a scale for each head and token, half the memory of "
-      "f16")
+CLI::Option* add_kv_dtype_option(CLI::App& command, std::string& kv_dtype) {
+  return add(command, "--kv-dtype", kv_dtype,
+             "Type of keys and values in memory; q8: 8 bits and a scale for each head and token, half the "
+             "memory of "
+             "f16")
       ->check(CLI::IsMember(names_of(kKvDtypes)))
       ->capture_default_str();
 }
@@ -162,7 +196,12 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
       "Memory for keys and values, running and cached, such as 512MiB or 2GiB; default: a quarter of the "
       "memory that this process may use, or what the model leaves of it");
   add_kv_dtype_option(command, options.kv_dtype);
-  add(command, "--block-size", config.block_size, "Tokens in a block of the cache, a multiple of 16")
+  add(command, "--block-size", config.block_size,
+      "Tokens in a block of the cache, a multiple of 16 up to 1024")
+      ->check(CLI::Range(16, 1024))
+      ->check([](const std::string& value) {
+        return std::stoi(value) % 16 == 0 ? "" : "expected a multiple of 16, got " + value;
+      })
       ->capture_default_str();
   add(command, "--min-tokens", config.min_tokens,
       "Shorter prompts are not cached, shorter matches are not used")
@@ -197,7 +236,8 @@ void add_serve_options(CLI::App& command, ServeOptions& options) {
            "Names by which clients ask for the model, the first one in its answers; default: org/name, or "
            "the folder's name");
   add(command, "--chat-template", options.chat_template,
-      "File with a chat template in place of the model's own");
+      "File with a chat template in place of the model's own")
+      ->check(CLI::ExistingFile);
   add(command, "--request-timeout", options.request_timeout_seconds,
       "Seconds after which a request ends with an error, queued or running; 0: never")
       ->check(CLI::Range(0, 1'000'000))
@@ -210,13 +250,16 @@ void add_serve_options(CLI::App& command, ServeOptions& options) {
 
 void add_http_options(CLI::App& command, HttpOptions& options) {
   server::HttpConfig& config = options.http;
-  add(command, "--host", config.host, "Address to listen at; 0.0.0.0 for all")->capture_default_str();
+  add(command, "--host", config.host, "Address to listen at; 0.0.0.0 for all")
+      ->check(not_empty)
+      ->capture_default_str();
   add(command, "--port", config.port, "Port to listen at; 0: any free one")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   add_list(command, "--api-key", options.http.api_keys,
            "A key that clients must send; may be given more than once. Each key has a cache of its own");
-  add(command, "--api-key-file", options.api_key_file, "File with such keys, one to a line");
+  add(command, "--api-key-file", options.api_key_file, "File with such keys, one to a line")
+      ->check(not_empty);
   add_list(command, "--admin-key", options.http.admin_keys,
            "A key for the routes of the cache, which clients' keys do not open; it opens all others too");
   add_switch(
@@ -231,28 +274,76 @@ void add_http_options(CLI::App& command, HttpOptions& options) {
       ->capture_default_str();
 }
 
+namespace {
+
+// What stands behind the = of a line: in quotes, or up to a comment. nullopt: a quote that does not end.
+std::optional<std::string> dotenv_value(std::string_view text) {
+  std::string value = trim(text);
+  const char quote = value.empty() ? ' ' : value[0];
+  if (quote == '"' || quote == '\'') {
+    const std::size_t end = value.find(quote, 1);
+    if (end == std::string::npos) return std::nullopt;
+    const std::string rest = trim(std::string_view(value).substr(end + 1));
+    if (!rest.empty() && rest[0] != '#') return std::nullopt;
+    return value.substr(1, end - 1);
+  }
+  if (quote == '#') return "";
+  return trim(std::string_view(value).substr(0, std::min(value.find(" #"), value.find("\t#"))));
+}
+
+}  // namespace
+
 Status load_dotenv(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return Status();
   std::ifstream file(path);
   int number = 0;
   for (std::string line; std::getline(file, line);) {
-    ++number;
+    if (++number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // some editors' mark of UTF-8
     std::string text = trim(line);
     if (text.empty() || text[0] == '#') continue;
     if (text.starts_with("export ")) text = trim(text.substr(7));
     const std::size_t equals = text.find('=');
     const std::string name = trim(text.substr(0, equals));
-    if (equals == std::string::npos || !is_name(name)) {
-      return error(StatusCode::kInvalidArgument, "{}:{}: expected NAME=value, got '{}'", path, number,
-                   line.substr(0, 80));
-    }
-    std::string value = trim(text.substr(equals + 1));
-    if (value.size() >= 2 && (value[0] == '"' || value[0] == '\'') && value.back() == value[0]) {
-      value = value.substr(1, value.size() - 2);
+    std::optional<std::string> value;
+    if (equals != std::string::npos && is_name(name)) value = dotenv_value(text.substr(equals + 1));
+    if (!value) {
+      // The line itself may be a secret.
+      return error(StatusCode::kInvalidArgument, "{}:{}: expected NAME=value or NAME=\"value\"", path,
+                   number);
     }
     // An empty value is a flag that is not given.
-    if (!value.empty()) setenv(name.c_str(), value.c_str(), 0);
+    if (!value->empty()) setenv(name.c_str(), value->c_str(), 0);
   }
+  // Keys may stand in it: without them the door would be open.
+  if (!file.eof()) return error(StatusCode::kIo, "{}: cannot be read", path);
   return Status();
+}
+
+std::string variable_behind(const CLI::App& app, const std::string& message) {
+  const std::string flag = message.substr(0, message.find(':'));
+  for (const CLI::App* command : app.get_subcommands({})) {
+    const CLI::Option* const option = command->get_option_no_throw(flag);
+    if (option == nullptr || option->get_envname().empty()) continue;
+    if (const char* value = std::getenv(option->get_envname().c_str()); value != nullptr && *value != '\0') {
+      return option->get_envname();
+    }
+  }
+  return "";
+}
+
+std::vector<std::string> unknown_variables(const CLI::App& app) {
+  std::set<std::string> known = {"KVASIR_ISA"};
+  for (const CLI::App* command : app.get_subcommands({})) {
+    for (const CLI::Option* option : command->get_options()) known.insert(option->get_envname());
+  }
+  std::vector<std::string> unknown;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    std::string name(text.substr(0, text.find('=')));
+    if (name.starts_with("KVASIR_") && !known.contains(name)) unknown.push_back(std::move(name));
+  }
+  return unknown;
 }
 
 }  // namespace kvasir

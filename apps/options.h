@@ -61,7 +61,7 @@ const char* dtype_name(model::WeightDtype dtype);
 
 // The type of that name in --kv-dtype. Errors: kInvalidArgument.
 Result<backend::KvDtype> kv_dtype_of(const std::string& name);
-void add_kv_dtype_option(CLI::App& command, std::string& kv_dtype);
+CLI::Option* add_kv_dtype_option(CLI::App& command, std::string& kv_dtype);
 
 // Add the flags to a command.
 void add_model_options(CLI::App& command, ModelOptions& options);
@@ -69,8 +69,15 @@ void add_engine_options(CLI::App& command, EngineOptions& options);
 void add_http_options(CLI::App& command, HttpOptions& options);
 void add_serve_options(CLI::App& command, ServeOptions& options);
 
-// Sets the variables of the file .env where they are not set; no file, no effect.
-// Errors: kInvalidArgument naming the line.
+// Sets the variables of the file .env where they are not set; no file, no effect. A line is NAME=value, with
+// or without quotes and `export`; # begins a comment at the beginning of a line and after a space.
+// Errors: kIo when there is a file that cannot be read, kInvalidArgument naming the line.
 Status load_dotenv(const std::string& path);
+
+// The variable that set the flag with which a message of CLI11's begins; "" when none is set.
+std::string variable_behind(const CLI::App& app, const std::string& message);
+
+// Those of the environment that begin like ours and are not: a key with a misspelt name is an open door.
+std::vector<std::string> unknown_variables(const CLI::App& app);
 
 }  // namespace kvasir

@@ -59,7 +59,8 @@ class DocsCheck(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             (root / "docs").mkdir()
-            shutil.copy(ROOT / "docs/architecture.md", root / "docs/architecture.md")
+            for file in ("docs/architecture.md", ".env.example", "docker-compose.yml"):
+                shutil.copy(ROOT / file, root / file)
             for entry in ("src", "apps", "tests", "bench", "fuzz", "tools", "cmake", "dev", ".ci"):
                 if (ROOT / entry).exists():
                     (root / entry).symlink_to(ROOT / entry)
@@ -78,6 +79,9 @@ class DocsCheck(unittest.TestCase):
         self.assertTrue(self.check("README.md", "`" + "--" + "no-such-flag`"))
         self.assertTrue(self.check(".env.example", "KVASIR_" + "NO_SUCH_VARIABLE=1"))
         self.assertTrue(self.check("README.md", "./dev " + "dance"))
+
+    def test_a_setting_that_compose_does_not_pass_on_is_named(self):
+        self.assertIn("docker-compose.yml", self.check(".env.example", "HF_NEW_SETTING=")[0])
 
     def test_a_different_table_is_named(self):
         self.assertTrue(self.check("docs/architecture.md", "| `kv` | who owns which block | `model` |"))

@@ -4,10 +4,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -47,8 +49,11 @@ class ConnectionTest : public ::testing::Test {
     facts.name = "tiny";
     facts.vocab_size = model_->config().vocab_size;
     facts.context = model_->config().max_position_embeddings;
-    service_ = std::make_unique<api::ApiService>(
-        api::ApiService::Parts{*tokenizer_, templates_, *engine_, clock_, facts});
+    api::ApiService::Parts parts{*tokenizer_, templates_, *engine_, clock_, facts};
+    parts.on_reply = [this](const api::RequestOutcome&) {
+      if (is_broken_) throw std::runtime_error("a defect");
+    };
+    service_ = std::make_unique<api::ApiService>(std::move(parts));
   }
 
   void serve(std::chrono::seconds drain_timeout) {
@@ -81,6 +86,7 @@ class ConnectionTest : public ::testing::Test {
     return socket;
   }
 
+  std::atomic<bool> is_broken_{false};  // requests meet a defect of the server when they end
   ThreadPool pool_{2};
   SteadyClock clock_;
   tokenizer::ChatTemplates templates_;
@@ -146,6 +152,28 @@ TEST_F(ConnectionTest, EndsAtAnyMoment) {
   for (int i = 0; i < 16; ++i) clients.emplace_back(run_client, i);
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(engine_->stats().failed, 0);
+  stop();
+}
+
+// A defect that one request meets is said to its client and leaves the others alone.
+TEST_F(ConnectionTest, ADefectIsAnError) {
+  serve(std::chrono::seconds(30));
+  is_broken_ = true;
+  const auto reply_to = [&](bool streams) {
+    const int socket = connect();
+    send_all(socket, completion("Woo", 3, streams));
+    const std::string reply = read_all(socket);
+    ::close(socket);
+    return reply;
+  };
+  const std::string refused = reply_to(false);
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 500 ")) << refused;
+  EXPECT_TRUE(refused.find("internal error") != std::string::npos) << refused;
+  const std::string cut = reply_to(true);
+  EXPECT_TRUE(cut.starts_with("HTTP/1.1 200 ")) << cut;
+  EXPECT_FALSE(cut.ends_with("\r\n0\r\n\r\n")) << cut;
+  is_broken_ = false;
+  EXPECT_TRUE(reply_to(false).starts_with("HTTP/1.1 200 "));
   stop();
 }
 

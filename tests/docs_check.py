@@ -73,6 +73,14 @@ def table_problems(root):
                    f"tests/include_check.py has {expected.get(folder)}")
 
 
+def compose_problems(root):
+    # A container does not see the file .env: what is not passed on is ignored, keys included.
+    compose = (root / "docker-compose.yml").read_text(encoding="utf-8")
+    for variable in re.findall(r"^(\w+)=", (root / ".env.example").read_text(encoding="utf-8"), re.M):
+        if variable != "KVASIR_HOST" and f" {variable}: " not in compose:
+            yield f"docker-compose.yml: does not pass on {variable}, which .env.example has"
+
+
 def problems(root, kvasir):
     known = known_text(root, kvasir)
     known_flags = set(FLAG.findall(known)) | FOREIGN_FLAGS
@@ -91,6 +99,7 @@ def problems(root, kvasir):
         for command in sorted(set(DEV_COMMAND.findall(text)) - commands):
             yield f"{name}: names './dev {command}', which dev does not have"
     yield from table_problems(root)
+    yield from compose_problems(root)
 
 
 def main():

@@ -177,6 +177,17 @@ class Http(unittest.TestCase):
     def test_prompts_that_do_not_fit(self):
         self.expect_error(400, "POST", "/generate", json.dumps({"prompt": "a b c d " * 2000}), "prompt")
 
+    def test_replies_have_a_size(self):
+        # A small request must not be a reply of gigabytes.
+        many = {"prompt": [[5] * 800], "n": 128, "max_tokens": 1}
+        for fields, param in (({"prompt_logprobs": 20}, "prompt_logprobs"), ({"echo": True, "logprobs": 20}, "logprobs")):
+            headers_and_body = self.server.request("POST", "/v1/completions", json.dumps(many | fields))
+            self.assertEqual((headers_and_body[0], json.loads(headers_and_body[2])["error"]["param"]), (400, param))
+        tokens = json.dumps({"tokens": [5] * (2**20 + 1)})
+        self.assertEqual(self.server.request("POST", "/detokenize", tokens)[0], 400)
+        text = json.dumps({"content": "?!" * 2**18, "with_pieces": True})
+        self.assertEqual(self.server.request("POST", "/tokenize", text)[0], 400)
+
     def test_routes_and_methods(self):
         self.expect_error(404, "GET", "/nothing")
         self.assertEqual(self.expect_error(405, "GET", "/generate")["Allow"], "POST")
@@ -202,6 +213,27 @@ class Http(unittest.TestCase):
         self.assertEqual(self.server.raw(b"\x00\x01\x02" * 10, shutdown=True)[:12].count(b"HTTP/1.1 200"), 0)
         self.assertEqual(self.server.raw(b"POST /generate HTTP/1.1\r\nContent-Length: 10\r\n\r\n{", shutdown=True), b"")
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
+
+    def test_what_has_no_end_is_refused(self):
+        # The line before a chunk counts as neither header nor body.
+        endless = b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"a" * 200000
+        self.assertIn(b" 400 ", self.server.raw(endless))
+
+    def test_keys_are_checked_before_bodies_are_read(self):
+        post = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n"
+        with Server("--api-key", "good") as server:
+            self.assertIn(b" 401 ", server.raw(post + b"\r\n"))
+            # A client that sends all before it reads gets the answer as well.
+            self.assertIn(b" 401 ", server.raw(post + b"Authorization: Bearer bad\r\n\r\n" + b" " * 10000000))
+            self.assertEqual(server.request("GET", "/health")[0], 200)
+
+    def test_head_has_no_body(self):
+        head = b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n"
+        last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        headers = self.server.raw(head % b"/health" + head % b"/nothing" + head % b"/generate" + last).split(b"\r\n\r\n")
+        self.assertEqual([h[:13] for h in headers[:4]], [b"HTTP/1.1 %d " % s for s in (200, 404, 405, 200)])
+        self.assertIn(b"Content-Length: 15", headers[0])
+        self.assertEqual(headers[4:], [b'{"status":"ok"}'])
 
     def test_keep_alive_and_pipelining(self):
         connection = self.server.connect()
@@ -354,7 +386,10 @@ class CommandLine(unittest.TestCase):
     def test_wrong_input_is_one_clear_line(self):
         self.assertIn("/nonexistent", self.expect_failure("serve", "--model", "/nonexistent", "--port", "0"))
         self.assertIn("--block-size", self.expect_failure("serve", "--block-size", "x"))
-        self.assertIn("block size", self.expect_failure("serve", "--block-size", "17", "--port", "0"))
+        self.assertIn("multiple of 16", self.expect_failure("serve", "--block-size", "17"))
+        self.assertIn("'frobnicate' is not a command", self.expect_failure("frobnicate"))
+        self.assertIn("/nowhere", self.expect_failure("serve", "--chat-template", "/nowhere"))
+        self.assertIn("'foo'", self.expect_failure("serve", "--cors-origin", "foo"))
         self.assertIn("--kv-cache-memory", self.expect_failure("serve", "--kv-cache-memory", "lots"))
         self.assertIn("expected at least", self.expect_failure("serve", "--kv-cache-memory", "1KiB", "--port", "0"))
         too_much = self.expect_failure("serve", "--kv-cache-memory", "100000TiB", "--port", "0")
@@ -363,6 +398,22 @@ class CommandLine(unittest.TestCase):
         self.assertIn("KVASIR_ISA", self.expect_failure("logits", env={"KVASIR_ISA": "mmx"}))
         self.assertIn("line 2", self.expect_failure("tokenize", stdin='{"text":"a"}\n{"tex":1}\n'))
         self.assertIn("ids below", self.expect_failure("logits", stdin='{"tokens":[99999]}\n'))
+        self.assertIn("ids below", self.expect_failure("tokenize", stdin='{"ids":[99999]}\n'))
+
+    def test_an_empty_key_or_address_is_refused(self):
+        for flags, env in ((["--api-key", "a,,b"], {}), ([], {"KVASIR_ADMIN_KEY": ","}), (["--api-key-file", ""], {}),
+                           (["--host", ""], {})):
+            with self.subTest(flags=flags, env=env):
+                self.assertIn("empty", self.expect_failure("serve", *flags, env=env))
+        with Server(env={"KVASIR_API_KEYS": "misspelt"}) as server:
+            self.assertIn(b"KVASIR_API_KEYS is set and is not a setting", server.output())
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "skipped: no /dev/full")
+    def test_output_that_cannot_be_written_is_an_error(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            result = subprocess.run([Server.binary, "version"], stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(b"standard output", result.stderr)
 
     def test_a_port_in_use(self):
         with socket.socket() as taken:
@@ -381,8 +432,19 @@ class CommandLine(unittest.TestCase):
                 self.assertEqual(server.stats()["capacity"], 8)
             with Server("--max-entries", "9", cwd=folder, env={"KVASIR_MAX_ENTRIES": "8"}) as server:
                 self.assertEqual(server.stats()["capacity"], 9)
-            path.write_text("KVASIR_PORT=1\nnot a setting\n")
-            self.assertIn(".env:2", self.expect_failure("version", cwd=folder))
+            path.write_text("\ufeffKVASIR_MAX_ENTRIES=7 # few\nKVASIR_SERVED_MODEL_NAME=\"a # b\" # quoted\nKVASIR_API_KEY=#none\n")
+            with Server(cwd=folder) as server:
+                self.assertEqual(server.stats()["capacity"], 7)
+                self.assertEqual(json.loads(server.request("GET", "/v1/models")[2])["data"][0]["id"], "a # b")
+            path.write_text("KVASIR_PORT=1\nsecret line\n")
+            refused = self.expect_failure("version", cwd=folder)
+            self.assertIn(".env:2", refused)
+            self.assertNotIn("secret", refused)
+            path.write_text("KVASIR_PORT=many\n")
+            self.assertIn("KVASIR_PORT is set to that", self.expect_failure("version", cwd=folder))
+            path.unlink()
+            path.mkdir()
+            self.assertIn("cannot be read", self.expect_failure("version", cwd=folder))
 
     def test_tokenize_round_trip(self):
         lines = '{"text":"Hello, world"}\n{"text":"Hello, world","add_special_tokens":false}\n'

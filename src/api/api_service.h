@@ -60,6 +60,7 @@ class ApiService {
                                                               std::function<void()> notify);
 
   engine::EngineStats engine_stats() const { return environment_.engine.stats(); }
+  Status health() const { return environment_.engine.health(); }
 
  private:
   using Started = std::variant<nlohmann::ordered_json, Refusal, std::unique_ptr<Call>>;

@@ -60,6 +60,7 @@ std::optional<Refusal> Generation::submit(const std::function<void()>& notify) {
   for (const Prompt& prompt : spec_.prompts) {
     if (auto refusal = encode(prompt, prompts_.emplace_back())) return refusal;
   }
+  if (auto refusal = check_prompt_logprobs()) return refusal;
   if (spec_.format != nullptr) {
     grammar_ = environment_.grammars.get(spec_.format);
   }
@@ -90,6 +91,22 @@ std::optional<Refusal> Generation::submit(const std::function<void()>& notify) {
     num_open_ += spec_.best_of;
   }
   return std::nullopt;
+}
+
+// Each choice repeats those of its prompt.
+std::optional<Refusal> Generation::check_prompt_logprobs() const {
+  if (!spec_.num_prompt_logprobs) return std::nullopt;
+  std::int64_t num_tokens = 0;
+  for (const PromptReport& prompt : prompts_) num_tokens += static_cast<std::int64_t>(prompt.ids.size());
+  const std::int64_t count = num_tokens * spec_.num_samples * (*spec_.num_prompt_logprobs + 1);
+  if (count <= RequestLimits::kMaxPromptLogprobs) return std::nullopt;
+  const char* param = spec_.echo ? "logprobs" : "prompt_logprobs";
+  return Refusal{
+      error(StatusCode::kInvalidArgument,
+            "{}: {} prompt tokens with {} log-probabilities each in {} replies are {}, expected at most {}",
+            param, num_tokens, *spec_.num_prompt_logprobs + 1, spec_.num_samples, count,
+            RequestLimits::kMaxPromptLogprobs),
+      param};
 }
 
 std::optional<Refusal> Generation::encode(const Prompt& prompt, PromptReport& report) const {

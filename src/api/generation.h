@@ -114,6 +114,7 @@ class Generation {
 
   Generation(const Environment& environment, GenerationSpec spec);
   std::optional<Refusal> submit(const std::function<void()>& notify);
+  std::optional<Refusal> check_prompt_logprobs() const;
   std::optional<Refusal> encode(const Prompt& prompt, PromptReport& report) const;
   engine::Request request(const PromptReport& prompt) const;
   void on_token(Choice& choice, engine::TokenEvent& event, std::string& text);

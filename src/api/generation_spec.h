@@ -23,6 +23,9 @@ struct RequestLimits {
   static constexpr int kMaxReplies = 1024;  // to all prompts together
   static constexpr int kMaxSamples = 128;   // of one prompt
   static constexpr int kMaxLogprobs = 20;
+  static constexpr std::int64_t kMaxPromptLogprobs = 2 << 20;  // that a reply repeats, in all
+  static constexpr std::size_t kMaxTexts = 1 << 18;            // of tokens, one by one
+  static constexpr std::size_t kMaxDetokenized = 1 << 20;
   static constexpr std::size_t kMaxStops = 16, kMaxStopBytes = 1024, kMaxSaltBytes = 1024;
 };
 

@@ -32,6 +32,14 @@ ordered_json pieces_of(const tokenizer::Tokenizer& tokenizer, const std::vector<
   return list;
 }
 
+// Tokens with a text each take a hundred times their own size.
+std::optional<Refusal> check_num_texts(const std::vector<TokenId>& ids, const char* key) {
+  if (ids.size() <= RequestLimits::kMaxTexts) return std::nullopt;
+  return Refusal{error(StatusCode::kInvalidArgument, "{}: expected at most {} tokens, got {}", key,
+                       RequestLimits::kMaxTexts, ids.size()),
+                 key};
+}
+
 JsonOrRefusal llama_tokenize(const ordered_json& body, const tokenizer::Tokenizer& tokenizer) {
   FieldReader reader(body);
   reader.take("model");
@@ -45,6 +53,9 @@ JsonOrRefusal llama_tokenize(const ordered_json& body, const tokenizer::Tokenize
   if (reader.refusal()) return *reader.refusal();
   const auto ids = tokenizer.encode(content, {adds_special});
   if (!ids.ok()) return Refusal{ids.status(), "content"};
+  if (with_pieces) {
+    if (auto refusal = check_num_texts(*ids, "with_pieces")) return *refusal;
+  }
   return ordered_json{{"tokens", with_pieces ? pieces_of(tokenizer, *ids) : ordered_json(*ids)}};
 }
 
@@ -81,6 +92,7 @@ JsonOrRefusal tokenize(const ordered_json& body, const ModelFacts& model,
   if (!ids.ok()) return Refusal{ids.status(), key};
   ordered_json json = {{"count", ids->size()}, {"max_model_len", model.context}, {"tokens", *ids}};
   if (with_texts) {
+    if (auto refusal = check_num_texts(*ids, "return_token_strs")) return *refusal;
     json["token_strs"] = ordered_json::array();
     for (const TokenId id : *ids) json["token_strs"].push_back(tokenizer.decode({&id, 1}, {false}));
   }
@@ -93,7 +105,7 @@ JsonOrRefusal detokenize(const ordered_json& body, const ModelFacts& model,
   std::vector<TokenId> ids;
   reader.take("model");
   reader.require("tokens");
-  reader.read_ids("tokens", ids, std::string::npos, model.vocab_size);
+  reader.read_ids("tokens", ids, RequestLimits::kMaxDetokenized, model.vocab_size);
   bool skips = false;
   reader.read("skip_special_tokens", skips);
   reader.refuse_unknown();

@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -143,6 +145,7 @@ struct Engine::Impl {
   std::atomic<RequestId> last_id{0};
   std::atomic<std::uint64_t> seed_source{std::random_device{}()};
   std::atomic<bool> is_stopping{false};
+  Published<Status> health;
   Published<EngineStats> stats;
 
   // The engine's thread only.
@@ -184,6 +187,7 @@ Result<RequestId> Engine::submit(Request request, EventSink sink) {
   const int num_samples = request.num_samples;
   const auto max_tokens = static_cast<int>(std::min<std::int64_t>(
       {impl_->limits.capacity_tokens, impl_->limits.context, num_prompt_tokens + request.max_new_tokens}));
+  KVASIR_RETURN_IF_ERROR(impl_->health.load());
   if (impl_->is_stopping) return error(StatusCode::kUnavailable, "the engine is stopping");
   KVASIR_RETURN_IF_ERROR(impl_->enqueue(num_samples, num_prompt_tokens));
 
@@ -231,6 +235,10 @@ const EngineConfig& Engine::config() const {
   return impl_->config;
 }
 
+Status Engine::health() const {
+  return impl_->health.load();
+}
+
 EngineStats Engine::stats() const {
   return impl_->stats.load();
 }
@@ -257,6 +265,8 @@ void Engine::Impl::run() {
     serve();
   } catch (const std::exception& failure) {
     outcome = error(StatusCode::kInternal, "the engine has stopped: {}", failure.what());
+    spdlog::critical("{}", outcome.message());
+    health.store(outcome);
   }
   masks.wait();  // where a forward has failed
   is_stopping = true;

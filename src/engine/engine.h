@@ -62,7 +62,7 @@ class Engine {
 
   // Queues a request. Errors: kInvalidArgument (empty prompt, token or number out of range, a prompt that has
   // no room in the context or in the whole KV budget, with both numbers), kResourceExhausted (queue full),
-  // kUnavailable (stopping).
+  // kUnavailable (stopping), health() when that is not ok.
   Result<RequestId> submit(Request request, EventSink sink);
 
   // Ends a request within one step: the last events of its samples say kCancelled. No effect when it has
@@ -70,6 +70,9 @@ class Engine {
   void cancel(RequestId id, std::optional<int> sample = {});
 
   const EngineConfig& config() const;
+
+  // Why it has stopped by itself, which only a defect or want of memory makes it do; ok: it has not.
+  Status health() const;
 
   // A consistent snapshot, as of the last step.
   EngineStats stats() const;

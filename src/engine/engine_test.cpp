@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <future>
+#include <stdexcept>
 #include <thread>
 
 #include "engine/constraint_harness.h"
@@ -152,6 +153,26 @@ TEST_F(EngineTest, MasksAreFilledWhileTheModelRuns) {
     EXPECT_EQ(got.last.finish, FinishReason::kStop);
     EXPECT_EQ(got.tokens.size(), 20u);
   }
+}
+
+class BrokenConstraint final : public TokenConstraint {
+ public:
+  std::unique_ptr<TokenConstraint> clone() const override { return std::make_unique<BrokenConstraint>(); }
+  void fill_mask(std::span<std::uint32_t>) override { throw std::runtime_error("a defect"); }
+  void accept(TokenId) override {}
+  bool is_finished() const override { return false; }
+};
+
+TEST_F(EngineTest, SaysWhyItHasStopped) {
+  const auto engine = start();
+  EXPECT_TRUE(engine->health().ok());
+  Request broken = request(30, 5);
+  broken.constraint = std::make_unique<BrokenConstraint>();
+  const TokenEvent event = send(*engine, broken).get().last;
+  EXPECT_EQ(event.finish, FinishReason::kError);
+  EXPECT_EQ(event.status.message(), "the engine has stopped: a defect");
+  EXPECT_EQ(engine->health().message(), event.status.message());
+  EXPECT_EQ(engine->submit(request(30, 5), [](TokenEvent) {}).status().code(), StatusCode::kInternal);
 }
 
 TEST_F(EngineTest, SamplesAndTokensOfTheQueueAreBounded) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <system_error>
 
 namespace kvasir::engine {
 
@@ -16,7 +17,13 @@ MaskFiller::~MaskFiller() {
 void MaskFiller::start(std::span<Sequence* const> sequences) {
   const auto is_job = [](const Sequence* s) { return s->constraint && !s->is_mask_filled; };
   if (std::none_of(sequences.begin(), sequences.end(), is_job)) return;
-  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+  if (!thread_.joinable()) {
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error&) {
+      return;  // the machine has no thread for it
+    }
+  }
   std::copy_if(sequences.begin(), sequences.end(), std::back_inserter(jobs_), is_job);
   bool token = true;
   to_do_.try_send(token);

@@ -2,9 +2,13 @@
 
 #include <sys/socket.h>
 
+#include <spdlog/spdlog.h>
+
+#include <array>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http.hpp>
+#include <exception>
 #include <variant>
 
 #include "api/refusal.h"
@@ -31,6 +35,23 @@ std::string_view header(const Message& message, Field field) {
 std::string_view key_in(const auto& request) {
   return key_of(header(request, http::field::authorization), header(request, "X-Api-Key"));
 }
+
+// The route that a request names, whatever its method; null: none. `parameter`: see find_route().
+const api::RouteInfo* route_of(const auto& request, std::string_view& parameter) {
+  const std::string_view target(request.target().data(), request.target().size());
+  return api::find_route(target.substr(0, target.find('?')), parameter);
+}
+
+http::response<http::string_body> reply(int status, std::string body,
+                                        const char* content_type = "application/json") {
+  http::response<http::string_body> response(static_cast<http::status>(status), 11);
+  response.set(http::field::content_type, content_type);
+  response.body() = std::move(body);
+  return response;
+}
+
+// How long a client that has been refused may go on sending.
+constexpr std::chrono::seconds kUnheardTimeout{2};
 
 }  // namespace
 
@@ -67,10 +88,15 @@ void Connection::close_if_idle() {
 }
 
 asio::awaitable<void> Connection::serve() {
-  while (co_await serve_one()) {
+  try {
+    while (co_await serve_one()) {
+    }
+  } catch (const std::exception& failure) {
+    spdlog::error("a connection has failed: {}", failure.what());
   }
   error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+  stream_.close();  // ends watch(), however this has ended
 }
 
 // Reads one request and answers it; whether the connection goes on.
@@ -83,8 +109,9 @@ asio::awaitable<bool> Connection::serve_one() {
   if (state_.is_draining) co_return false;
   stream_.expires_after(state_.config.idle_timeout);
   co_await http::async_read_header(stream_, buffer_, parser, with(failure));
-  is_idle_ = false;
+  is_idle_ = has_begun_ = false;
   if (!failure) {
+    if (auto denied = denial(parser.get())) co_return co_await refuse(parser.get(), std::move(*denied));
     stream_.expires_after(state_.config.read_timeout);
     if (parser.get()[http::field::expect] == "100-continue") {
       http::response<http::empty_body> go_on(http::status::continue_, 11);
@@ -113,45 +140,75 @@ asio::awaitable<bool> Connection::refuse_unread(error_code failure) {
     message = fmt::format("the header exceeds {} bytes", state_.config.max_header_bytes);
   }
   Request unread;
-  unread.keep_alive(false);
-  Response response(static_cast<http::status>(status), 11);
-  response.set(http::field::content_type, "application/json");
-  response.body() = api::error_body(api::ErrorStyle::kOpenAi, status, message);
-  co_await write(unread, std::move(response));
+  co_return co_await refuse(unread,
+                            reply(status, api::error_body(api::ErrorStyle::kOpenAi, status, message)));
+}
+
+// Whom the server does not let in: known from the header, before a body is read.
+std::optional<Connection::Response> Connection::denial(const Request& request) const {
+  std::string_view parameter;
+  const api::RouteInfo* const route = route_of(request, parameter);
+  if (route == nullptr || request.method() == http::verb::options) return std::nullopt;
+  const auto denial = state_.access.check(route->access, key_in(request));
+  if (!denial) return std::nullopt;
+  const int status = denial->http_status;
+  Response response = reply(status, api::error_body(route->error_style, status, denial->message));
+  if (status == 401) response.set(http::field::www_authenticate, "Bearer");
+  return response;
+}
+
+// Answers a request that has not been read to its end, and ends the connection.
+asio::awaitable<bool> Connection::refuse(Request& request, Response response) {
+  request.keep_alive(false);
+  co_await write(request, std::move(response));
+  // A socket that is closed with something unread in it resets the connection, and the client may lose the
+  // reply with it.
+  error_code failure;
+  stream_.socket().shutdown(tcp::socket::shutdown_send, failure);
+  stream_.expires_after(kUnheardTimeout);
+  std::array<char, 4096> unheard;
+  while (!failure) co_await stream_.async_read_some(asio::buffer(unheard), with(failure));
   co_return false;
 }
 
+// A request that fails for a reason of the server's own is a 500, as long as nothing has been sent.
 asio::awaitable<bool> Connection::answer(const Request& request) {
-  const std::string_view target(request.target().data(), request.target().size());
-  const std::string_view path = target.substr(0, target.find('?'));
+  std::string reason;
+  try {
+    co_return co_await answer_by_route(request);
+  } catch (const std::exception& failure) {
+    reason = failure.what();
+  }
+  spdlog::error("a request has failed: {}", reason);
+  if (has_begun_) co_return false;
+  error_code ignored;
+  stream_.socket().cancel(ignored);  // ends watch()
+  co_return co_await write(request, reply(500, api::error_body(api::ErrorStyle::kOpenAi, 500,
+                                                               "internal error: see the server's log")));
+}
+
+asio::awaitable<bool> Connection::answer_by_route(const Request& request) {
   std::string_view parameter;
-  const api::RouteInfo* const route = api::find_route(path, parameter);
-  const auto reply = [&](int status, std::string body, const char* content_type = "application/json") {
-    Response response(static_cast<http::status>(status), 11);
-    response.set(http::field::content_type, content_type);
-    response.body() = std::move(body);
-    return response;
-  };
+  const api::RouteInfo* const route = route_of(request, parameter);
   const auto failed = [&](int status, std::string_view message) {
     const api::ErrorStyle style = route == nullptr ? api::ErrorStyle::kOpenAi : route->error_style;
     return reply(status, api::error_body(style, status, message));
   };
   if (request.method() == http::verb::options) {
     Response response(http::status::no_content, 11);
-    response.set(http::field::allow, "GET, POST, OPTIONS");
+    response.set(http::field::allow, "GET, HEAD, POST, OPTIONS");
     co_return co_await write(request, std::move(response));
   }
   if (route == nullptr) {
-    co_return co_await write(request, failed(404, fmt::format("there is no '{}' here", path.substr(0, 100))));
+    const std::string_view target(request.target().data(), request.target().size());
+    co_return co_await write(request,
+                             failed(404, fmt::format("there is no '{}' here", target.substr(0, 100))));
   }
-  if (route->method != std::string_view(request.method_string().data(), request.method_string().size())) {
+  // HEAD is a GET whose body is not sent.
+  const http::verb method = request.method() == http::verb::head ? http::verb::get : request.method();
+  if (http::string_to_verb({route->method.data(), route->method.size()}) != method) {
     Response response = failed(405, fmt::format("{} takes {}", route->path, route->method));
     response.set(http::field::allow, {route->method.data(), route->method.size()});
-    co_return co_await write(request, std::move(response));
-  }
-  if (const auto denial = state_.access.check(route->access, key_in(request))) {
-    Response response = failed(denial->http_status, denial->message);
-    if (denial->http_status == 401) response.set(http::field::www_authenticate, "Bearer");
     co_return co_await write(request, std::move(response));
   }
   if (auto own = answer_own(route->route)) {
@@ -175,6 +232,9 @@ asio::awaitable<bool> Connection::answer(const Request& request) {
 std::optional<api::HttpReply> Connection::answer_own(api::Route route) const {
   constexpr char kIsWell[] = R"({"status":"ok"})";
   const api::ApiService* const service = state_.service;
+  const auto unwell = [](std::string_view why) {
+    return api::HttpReply{503, api::error_body(api::ErrorStyle::kOpenAi, 503, why)};
+  };
   switch (route) {
     case api::Route::kHealthLive:
       return api::HttpReply{200, kIsWell};
@@ -184,9 +244,9 @@ std::optional<api::HttpReply> Connection::answer_own(api::Route route) const {
       return api::HttpReply{200, std::string(openapi_document())};
     case api::Route::kHealth:
       if (service == nullptr) return std::nullopt;
-      if (!state_.is_draining) return api::HttpReply{200, kIsWell};
-      return api::HttpReply{503,
-                            api::error_body(api::ErrorStyle::kOpenAi, 503, "the server is shutting down")};
+      if (state_.is_draining) return unwell("the server is shutting down");
+      if (const Status health = service->health(); !health.ok()) return unwell(health.message());
+      return api::HttpReply{200, kIsWell};
     case api::Route::kMetrics:
       if (service == nullptr) return std::nullopt;
       return api::HttpReply{200, state_.metrics.load()->scrape(service->engine_stats()),
@@ -207,10 +267,7 @@ asio::awaitable<bool> Connection::finish(const Request& request, std::unique_ptr
     }
     error_code ignored;
     stream_.socket().cancel(ignored);  // ends watch()
-    Response response(static_cast<http::status>(call->http_status()), 11);
-    response.set(http::field::content_type, "application/json");
-    response.body() = std::move(body);
-    co_return co_await write(request, std::move(response));
+    co_return co_await write(request, reply(call->http_status(), std::move(body)));
   }
   co_return false;
 }
@@ -218,6 +275,7 @@ asio::awaitable<bool> Connection::finish(const Request& request, std::unique_ptr
 // Server-sent events, as they come.
 asio::awaitable<bool> Connection::stream(const Request& request, std::unique_ptr<api::Call> call,
                                          std::shared_ptr<Wake> wake) {
+  has_begun_ = true;
   EventStream events(stream_, request.version(), request.keep_alive() && !state_.is_draining,
                      common_headers(request), state_.config.write_timeout);
   error_code failure = co_await events.flush();
@@ -282,6 +340,8 @@ asio::awaitable<bool> Connection::write(const Request& request, Response respons
     begin = end + 2;
   }
   response.prepare_payload();
+  if (request.method() == http::verb::head) response.body().clear();  // its length stays in the header
+  has_begun_ = true;
   error_code failure;
   stream_.expires_after(state_.config.write_timeout);
   co_await http::async_write(stream_, response, with(failure));

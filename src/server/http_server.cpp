@@ -1,5 +1,6 @@
 #include "server/http_server.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <cstdlib>
+#include <exception>
 #include <set>
 #include <thread>
 #include <utility>
@@ -48,6 +50,7 @@ struct HttpServer::Impl {
   void drain();
 
   asio::awaitable<void> accept();
+  void begin(const std::shared_ptr<Connection>& connection);
   void on_signal(int signal);
 
   ServerState state;
@@ -121,6 +124,8 @@ void HttpServer::Impl::run() {
   std::thread second(work);
   work();
   second.join();
+  error_code ignored;
+  signals.clear(ignored);  // what is left to do ends with the next one
 }
 
 void HttpServer::Impl::on_signal(int signal) {
@@ -160,19 +165,26 @@ asio::awaitable<void> HttpServer::Impl::accept() {
       continue;
     }
     socket.set_option(tcp::no_delay(true), failure);
-    auto connection = std::make_shared<Connection>(std::move(socket), state);
-    connections.insert(connection);
-    const auto executor = connection->executor();
-    asio::co_spawn(executor, connection->serve(), [this, connection](const std::exception_ptr&) {
-      asio::post(control, [this, connection] {
-        connections.erase(connection);
-        if (!state.is_draining || !connections.empty()) return;
-        error_code ignored;
-        signals.cancel(ignored);
-        drain_timer.cancel();
-      });
-    });
+    try {
+      begin(std::make_shared<Connection>(std::move(socket), state));
+    } catch (const std::exception& error) {
+      spdlog::error("a connection was not accepted: {}", error.what());
+    }
   }
+}
+
+void HttpServer::Impl::begin(const std::shared_ptr<Connection>& connection) {
+  connections.insert(connection);
+  const auto end = [this, connection] {
+    connections.erase(connection);
+    if (!state.is_draining || !connections.empty()) return;
+    error_code ignored;
+    signals.cancel(ignored);
+    drain_timer.cancel();
+  };
+  // serve() lets no exception out.
+  asio::co_spawn(connection->executor(), connection->serve(),
+                 [this, end](const std::exception_ptr&) { asio::post(control, end); });
 }
 
 }  // namespace kvasir::server
