@@ -153,7 +153,7 @@ void ConfigReader::ignore(std::span<const char* const> keys) {
   for (const char* key : keys) known_.emplace(key);
 }
 
-void ConfigReader::expect(const char* key, bool value) {
+void ConfigReader::expect_flag(const char* key, bool value) {
   const json* got = find(key);
   if (got != nullptr && *got != value) unsupported(key, value ? "true" : "false");
 }

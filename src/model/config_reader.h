@@ -5,6 +5,7 @@
 // stay). A key that is null counts as missing. The first error is kept, and values asked for after it are
 // defaults; finish() returns it.
 
+#include <concepts>
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -47,7 +48,8 @@ class ConfigReader {
   void ignore(std::span<const char* const> keys);
 
   // The key's value must be this one, or missing: we have no other.
-  void expect(const char* key, bool value);
+  // Of bools only what is one: a literal would rather be a bool than a string_view.
+  void expect(const char* key, std::same_as<bool> auto value) { expect_flag(key, value); }
   void expect(const char* key, double value);
   void expect(const char* key, std::string_view value);
 
@@ -63,6 +65,7 @@ class ConfigReader {
   Status finish() const;
 
  private:
+  void expect_flag(const char* key, bool value);
   const nlohmann::json* find(const char* key);
   std::string show(std::string_view key) const;
 

@@ -175,12 +175,10 @@ TEST_F(BrokenModel, RefusesWhatItDoesNotKnow) {
       {"falcon-multi-query", "num_ln_in_parallel_attn", 2, kUnsupported},
       {"falcon-two-norms", "parallel_attn", false, kUnsupported},
       {"falcon-two-norms", "num_kv_heads", 4, kCorrupt},
-      {"starcoder2", "norm_type", "rms_norm", kUnsupported},
       {"mixtral", "num_experts_per_tok", 6, kCorrupt},
       {"mixtral", "num_local_experts", 0, kCorrupt},
       {"mixtral", "num_experts", 4, kUnsupported},  // num_local_experts is another
       {"qwen3-moe", "mlp_only_layers", {"1"}, kCorrupt},
-      {"qwen3-moe", "shared_expert_intermediate_size", 64, kUnsupported},
   };
   for (const Refusal& refusal : refusals) {
     read(refusal.model);
@@ -281,6 +279,134 @@ TEST(ConfigsOfTransformers5, SayTheSame) {
     EXPECT_TRUE(*before == *after);
   }
   EXPECT_GE(goldens.size(), models_in(data / "models").size());
+}
+
+// Configs as they are on the hub, with the keys that only these models have.
+TEST(ConfigsOfTheHub, AreTaken) {
+  const json configs = json::parse(R"json({
+    "starcoder2-3b": {"activation_function": "gelu", "architectures": ["Starcoder2ForCausalLM"],
+      "attention_dropout": 0.1, "attention_softmax_in_fp32": true, "bos_token_id": 0, "embedding_dropout": 0.1,
+      "eos_token_id": 0, "hidden_act": "gelu_pytorch_tanh", "hidden_size": 3072, "initializer_range": 0.018042,
+      "intermediate_size": 12288, "layer_norm_epsilon": 1e-05, "max_position_embeddings": 16384,
+      "mlp_type": "default", "model_type": "starcoder2", "norm_epsilon": 1e-05, "norm_type": "layer_norm",
+      "num_attention_heads": 24, "num_hidden_layers": 30, "num_key_value_heads": 2, "residual_dropout": 0.1,
+      "rms_norm_eps": 1e-06, "rope_theta": 999999.4420358813, "scale_attention_softmax_in_fp32": true,
+      "scale_attn_weights": true, "sliding_window": 4096, "torch_dtype": "bfloat16", "use_bias": true,
+      "use_cache": true, "vocab_size": 49152},
+    "SmolLM2-135M-Instruct": {"architectures": ["LlamaForCausalLM"], "attention_bias": false,
+      "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 576,
+      "initializer_range": 0.041666666666666664, "intermediate_size": 1536, "is_llama_config": true,
+      "max_position_embeddings": 8192, "mlp_bias": false, "model_type": "llama", "num_attention_heads": 9,
+      "num_hidden_layers": 30, "num_key_value_heads": 3, "pad_token_id": 2, "pretraining_tp": 1,
+      "rms_norm_eps": 1e-05, "rope_interleaved": false, "rope_scaling": null, "rope_theta": 100000,
+      "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+      "transformers.js_config": {"dtype": "q4", "kv_cache_dtype": {"q4f16": "float16", "fp16": "float16"}},
+      "transformers_version": "4.42.3", "use_cache": true, "vocab_size": 49152},
+    "Qwen3-Coder-30B-A3B-Instruct": {"architectures": ["Qwen3MoeForCausalLM"], "attention_bias": false,
+      "attention_dropout": 0.0, "decoder_sparse_step": 1, "eos_token_id": 151645, "head_dim": 128,
+      "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 5472,
+      "max_position_embeddings": 262144, "max_window_layers": 28, "mlp_only_layers": [],
+      "model_type": "qwen3_moe", "moe_intermediate_size": 768, "norm_topk_prob": true,
+      "num_attention_heads": 32, "num_experts": 128, "num_experts_per_tok": 8, "num_hidden_layers": 48,
+      "num_key_value_heads": 4, "output_router_logits": false, "qkv_bias": false, "rms_norm_eps": 1e-06,
+      "rope_scaling": null, "rope_theta": 10000000, "router_aux_loss_coef": 0.0,
+      "shared_expert_intermediate_size": 0, "sliding_window": null, "tie_word_embeddings": false,
+      "use_qk_norm": true, "use_sliding_window": false, "vocab_size": 151936},
+    "gemma-2-2b-it": {"architectures": ["Gemma2ForCausalLM"], "attention_bias": false,
+      "attn_logit_softcapping": 50.0, "bos_token_id": 2, "cache_implementation": "hybrid",
+      "eos_token_id": [1, 107], "final_logit_softcapping": 30.0, "head_dim": 256,
+      "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 2304,
+      "intermediate_size": 9216, "max_position_embeddings": 8192, "model_type": "gemma2",
+      "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4, "pad_token_id": 0,
+      "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06, "rope_theta": 10000.0, "sliding_window": 4096,
+      "sliding_window_size": 4096, "vocab_size": 256000},
+    "DialoGPT-medium": {"_num_labels": 1, "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"],
+      "attn_pdrop": 0.1, "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256,
+      "finetuning_task": null, "gradient_checkpointing": false, "id2label": {"0": "LABEL_0"},
+      "initializer_range": 0.02, "is_decoder": false, "label2id": {"LABEL_0": 0}, "layer_norm_epsilon": 1e-05,
+      "model_type": "gpt2", "n_ctx": 1024, "n_embd": 1024, "n_head": 16, "n_layer": 24, "n_positions": 1024,
+      "n_special": 0, "num_labels": 1, "output_attentions": false, "output_hidden_states": false,
+      "output_past": true, "predict_special_tokens": true, "resid_pdrop": 0.1, "summary_activation": null,
+      "summary_first_dropout": 0.1, "summary_proj_to_labels": true, "summary_type": "cls_index",
+      "summary_use_proj": true, "torchscript": false, "use_bfloat16": false, "vocab_size": 50257},
+    "DeepSeek-R1-0528-Qwen3-8B": {"architectures": ["Qwen3ForCausalLM"], "attention_bias": false,
+      "attention_dropout": 0.0, "bos_token_id": 151643, "eos_token_id": 151645, "head_dim": 128,
+      "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 12288, "max_position_embeddings": 131072,
+      "max_window_layers": 36, "model_type": "qwen3", "num_attention_heads": 32, "num_hidden_layers": 36,
+      "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_theta": 1000000,
+      "rope_scaling": {"attn_factor": 0.8782488562869419, "factor": 4.0,
+                       "original_max_position_embeddings": 32768, "rope_type": "yarn"},
+      "sliding_window": null, "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 151936},
+    "Yarn-Llama-2-7b-64k": {"_flash_attn_2_enabled": true, "architectures": ["LlamaForCausalLM"],
+      "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 4096,
+      "intermediate_size": 11008, "max_position_embeddings": 65536, "model_type": "llama",
+      "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32, "rms_norm_eps": 1e-05,
+      "rope_scaling": {"factor": 16.0, "finetuned": true, "original_max_position_embeddings": 4096,
+                       "type": "yarn"},
+      "use_flash_attention": true, "vocab_size": 32000},
+    "llama-7b": {"architectures": ["LlamaForCausalLM"], "bad_words_ids": [[0]], "bos_token_id": 1,
+      "custom_pipelines": {"text-generation": {"impl": "pipeline.Pipeline"}}, "eos_token_id": 2,
+      "forced_eos_token_id": 2, "hidden_act": "silu", "hidden_size": 4096, "initializer_range": 0.02,
+      "intermediate_size": 11008, "max_new_tokens": 512, "max_position_embeddings": 2048,
+      "max_sequence_length": 2048, "model_max_length": 2048, "model_type": "llama",
+      "neftune_noise_alpha": 5.0, "num_attention_heads": 32, "num_hidden_layers": 32, "num_steps": 1000,
+      "pad_token_id": 0, "rms_norm_eps": 1e-06, "tie_word_embeddings": false,
+      "tokenizer_padding_side": "right", "torch_dtype": "float16", "use_cache": true,
+      "use_return_dict": true, "vocab_size": 32000},
+    "falcon-11B": {"activation": "gelu", "alibi": false, "apply_residual_connection_post_layernorm": false,
+      "architectures": ["FalconForCausalLM"], "attention_dropout": 0.0, "bias": false, "bos_token_id": 11,
+      "eos_token_id": 11, "ff_factor": 4, "ffn_hidden_size": 16384, "hidden_dropout": 0.0,
+      "hidden_size": 4096, "initializer_range": 0.02, "layer_norm_epsilon": 1e-05,
+      "max_position_embeddings": 8192, "model_type": "falcon", "multi_query": true,
+      "new_decoder_architecture": true, "num_attention_heads": 32, "num_hidden_layers": 60,
+      "num_kv_heads": 8, "num_ln_in_parallel_attn": 1, "parallel_attn": true, "rope_scaling": null,
+      "rope_theta": 500042.0, "tie_word_embeddings": false, "vocab_size": 65024}
+  })json");
+  std::map<std::string, ModelConfig> read;
+  for (const auto& [name, config] : configs.items()) {
+    const auto result = config_of(config);
+    ASSERT_TRUE(result.ok()) << name << ": " << result.status().message();
+    read[name] = *result;
+  }
+  EXPECT_EQ(read["starcoder2-3b"].norm, NormKind::kLayer);
+  EXPECT_FLOAT_EQ(read["starcoder2-3b"].norm_eps, 1e-5f);
+  // The factor by which llama.cpp would multiply is not for transformers, which computes 1 + 0.1 ln 4.
+  EXPECT_FLOAT_EQ(read["DeepSeek-R1-0528-Qwen3-8B"].rope.magnitude, 1.1386294f);
+  EXPECT_EQ(read["DeepSeek-R1-0528-Qwen3-8B"].max_position_embeddings, 131072);
+  EXPECT_EQ(read["Yarn-Llama-2-7b-64k"].max_position_embeddings, 65536);
+  EXPECT_EQ(read["gemma-2-2b-it"].layers[0].window, 4096);
+  EXPECT_EQ(read["falcon-11B"].intermediate_size, 16384);
+}
+
+// Such a key has one value that is ours, and the message says it.
+TEST_F(BrokenModel, NamesTheValueThatItHas) {
+  struct Wrong {
+    const char* model;
+    const char* key;
+    json value;
+    const char* supported;
+  };
+  const Wrong wrongs[] = {
+      {"starcoder2", "norm_type", "rms_norm", "layer_norm, got \"rms_norm\""},
+      {"starcoder2", "mlp_type", "gated", "default, got \"gated\""},
+      {"starcoder2", "norm_type", true, "layer_norm, got true"},
+      {"llama-gqa", "rope_interleaved", true, "false, got true"},
+      {"llama-gqa", "is_llama_config", false, "true, got false"},
+      {"qwen3-moe", "qkv_bias", true, "false, got true"},
+      {"qwen3-moe", "use_qk_norm", false, "true, got false"},
+      {"qwen3-moe", "shared_expert_intermediate_size", 64, "0, got 64"},
+  };
+  for (const Wrong& wrong : wrongs) {
+    read(wrong.model);
+    set_config(wrong.key, wrong.value);
+    EXPECT_EQ(load_status().message(),
+              fmt::format("m/config.json: {}: supported is {}", wrong.key, wrong.supported));
+  }
+  read("gemma2");
+  const int window = json::parse(files_["config.json"])["sliding_window"];
+  set_config("sliding_window_size", window + 1);
+  EXPECT_EQ(load_status().message(),
+            fmt::format("m/config.json: sliding_window_size: supported is {}, got {}", window, window + 1));
 }
 
 // A model for text and images is loaded for text.

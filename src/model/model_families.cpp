@@ -9,81 +9,21 @@
 
 #include "model/config_reader.h"
 #include "model/family_options.h"
+#include "model/harmless_keys.h"
 
 namespace kvasir::model {
 namespace {
 
 using backend::Activation;
 
-// Written by transformers for every model, or by tools around it, and without effect on logits.
-constexpr const char* kHarmlessKeys[] = {"_attn_implementation",
-                                         "_attn_implementation_autoset",
-                                         "_name_or_path",
-                                         "architectures",
-                                         "attention_dropout",
-                                         "attn_implementation",
-                                         "auto_map",
-                                         "cache_implementation",
-                                         "chunk_size_feed_forward",
-                                         "classifier_dropout",
-                                         "decoder_start_token_id",
-                                         "diversity_penalty",
-                                         "do_sample",
-                                         "dtype",
-                                         "early_stopping",
-                                         "encoder_no_repeat_ngram_size",
-                                         "exponential_decay_length_penalty",
-                                         "finetuning_task",
-                                         "hidden_dropout",
-                                         "id2label",
-                                         "initializer_range",
-                                         "is_decoder",
-                                         "label2id",
-                                         "length_penalty",
-                                         "max_length",
-                                         "min_length",
-                                         "model_type",
-                                         "no_repeat_ngram_size",
-                                         "num_beam_groups",
-                                         "num_beams",
-                                         "num_return_sequences",
-                                         "output_attentions",
-                                         "output_hidden_states",
-                                         "output_scores",
-                                         "pad_token_id",
-                                         "prefix",
-                                         "pretraining_tp",
-                                         "problem_type",
-                                         "remove_invalid_values",
-                                         "repetition_penalty",
-                                         "return_dict",
-                                         "return_dict_in_generate",
-                                         "sep_token_id",
-                                         "suppress_tokens",
-                                         "task_specific_params",
-                                         "temperature",
-                                         "tf_legacy_loss",
-                                         "tokenizer_class",
-                                         "top_k",
-                                         "top_p",
-                                         "torch_dtype",
-                                         "torchscript",
-                                         "transformers_version",
-                                         "typical_p",
-                                         "unsloth_fixed",
-                                         "unsloth_version",
-                                         "use_bfloat16",
-                                         "use_cache",
-                                         "resid_pdrop",
-                                         "embd_pdrop",
-                                         "attn_pdrop",
-                                         "residual_dropout",
-                                         "embedding_dropout"};
-
 void read_llama(ConfigReader& f, ModelConfig& c) {
   read_llama_like(f, c);
   read_attention_bias(f, c);
   c.mlp_bias = f.flag("mlp_bias", false);
+  f.expect("is_llama_config", true);
+  f.expect("rope_interleaved", false);
+  constexpr const char* kUnused[] = {"max_sequence_length"};  // of Llama 1, beside max_position_embeddings
+  f.ignore(kUnused);
 }
 
 void read_mistral(ConfigReader& f, ModelConfig& c) {
@@ -156,8 +96,11 @@ void read_qwen3_moe(ConfigReader& f, ModelConfig& c) {
   constexpr const char* kUnused[] = {"max_window_layers"};
   f.ignore(kUnused);
   read_attention_bias(f, c);
+  f.expect("qkv_bias", false);
   read_qk_norms(c, QkNorm::kHead);
+  f.expect("use_qk_norm", true);
   read_experts(f, c, 128, 8);
+  f.expect("shared_expert_intermediate_size", 0);
   c.expert_intermediate_size = f.integer("moe_intermediate_size", 1, 1 << 19, 768);
   c.normalizes_expert_weights = f.flag("norm_topk_prob", false);
   const int step = f.integer("decoder_sparse_step", 1, 1 << 12, 1);
@@ -203,7 +146,9 @@ void read_gemma2_options(ConfigReader& f, ModelConfig& c, double attention_cap, 
 void read_gemma2(ConfigReader& f, ModelConfig& c) {
   read_gemma_like(f, c, {.num_kv_heads = 4, .head_dim = 256, .context = 8192}, {});
   read_gemma2_options(f, c, 50, 30);
-  read_layer_types(f, c, read_window(f, 4096), [](int layer) { return layer % 2 == 0; });
+  const std::optional<int> window = read_window(f, 4096);
+  if (window) f.expect("sliding_window_size", *window);
+  read_layer_types(f, c, window, [](int layer) { return layer % 2 == 0; });
 }
 
 void read_gemma3(ConfigReader& f, ModelConfig& c) {
@@ -288,7 +233,7 @@ void read_starcoder2(ConfigReader& f, ModelConfig& c) {
   f.expect("mlp_type", "default");
   f.expect("scale_attn_weights", true);
   constexpr const char* kUnused[] = {"activation_function", "attention_softmax_in_fp32", "layer_norm_epsilon",
-                                     "scale_attention_softmax_in_fp32"};
+                                     "rms_norm_eps", "scale_attention_softmax_in_fp32"};
   f.ignore(kUnused);
   c.tensors.gate = nullptr;
   c.tensors.up = "mlp.c_fc";
@@ -311,6 +256,8 @@ void read_gpt2(ConfigReader& f, ModelConfig& c) {
   c.attention_scale = f.flag("scale_attn_weights", true) ? 1 / std::sqrt(static_cast<float>(c.head_dim)) : 1;
   f.expect("scale_attn_by_inverse_layer_idx", false);
   constexpr const char* kUnused[] = {"n_ctx",
+                                     "n_special",
+                                     "predict_special_tokens",
                                      "reorder_and_upcast_attn",
                                      "summary_activation",
                                      "summary_first_dropout",
@@ -383,6 +330,8 @@ void read_falcon(ConfigReader& f, ModelConfig& c) {
   read_rope(f, c, {});
   c.activation = read_activation(f, "activation", "gelu");
   c.qkv_bias = c.attention_output_bias = c.mlp_bias = f.flag("bias", false);
+  constexpr const char* kUnused[] = {"ff_factor"};  // of hidden_size; transformers takes ffn_hidden_size
+  f.ignore(kUnused);
   c.tensors = {.roots = {"transformer."},
                .embedding = "word_embeddings",
                .norm = "ln_f",

@@ -75,6 +75,8 @@ void read_yarn(ConfigReader& scaling, int original, const Shape& shape, Rope& ro
   const double mscale = scaling.number("mscale", 0, 1e6, 0);
   const double mscale_all_dim = scaling.number("mscale_all_dim", 0, 1e6, 0);
   scaling.expect("extrapolation_factor", 1.0);
+  constexpr const char* kUnused[] = {"attn_factor", "finetuned"};  // transformers has no use for them, too
+  scaling.ignore(kUnused);
   const bool truncates = scaling.flag("truncate", true);
   const auto magnitude = [&](double scale) { return factor <= 1 ? 1 : 0.1 * scale * std::log(factor) + 1; };
   const double by_factor =
