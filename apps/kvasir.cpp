@@ -6,7 +6,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <condition_variable>
 #include <iostream>
 #include <limits>
@@ -23,10 +22,9 @@
 #include "apps/perplexity.h"
 #include "apps/served_model.h"
 #include "apps/template.h"
-#include "backend/block_types.h"
+#include "apps/write_gguf.h"
 #include "base/json.h"
 #include "bench/bench.h"
-#include "model/gguf_export.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
 #include "server/version.h"
@@ -218,17 +216,6 @@ Status perplexity(const ModelOptions& model_options, PerplexityOptions options, 
   return Status();
 }
 
-// Writes a model as a GGUF file; an empty type leaves the weights as they are.
-Status write_gguf(const std::string& input, const std::string& output, const std::string& type) {
-  if (!output.ends_with(".gguf")) {
-    return error(StatusCode::kInvalidArgument, "{}: expected a name that ends in .gguf", output);
-  }
-  KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(input));
-  std::string name = type;
-  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return model::export_gguf(files, backend::block_type_of(name), output);
-}
-
 // Says what is wrong with the command line; what the process exits with.
 int explain(const CLI::App& app, const CLI::ParseError& failure, int argc, char** argv) {
   if (app.exit(failure) == 0) return 0;
@@ -332,16 +319,18 @@ int run(int argc, char** argv) {
   CLI::App* models_command = app.add_subcommand("models", "List the models in the Hugging Face cache");
   CLI::App* rm_command = app.add_subcommand("rm", "Remove a model from the Hugging Face cache");
   add_reference(*rm_command, "org/name, or org/name@revision and org/name:FILE for a part of it");
-  std::string input, output, type;
+  GgufOptions gguf_options;
   CLI::App* quantize_command =
       app.add_subcommand("quantize", "Write a model as a GGUF file with weights of 8 or 4 bits");
   CLI::App* convert_command = app.add_subcommand(
       "convert", "Write a model of any family that Kvasir runs as a GGUF file with the weights that it has");
   for (CLI::App* command : {quantize_command, convert_command}) {
-    command->add_option("IN", input, "Folder of a Hugging Face model, or a GGUF file")->required();
-    command->add_option("OUT", output, "The file to write, *.gguf")->required();
+    command->add_option("IN", gguf_options.input, "Folder of a Hugging Face model, or a GGUF file")
+        ->required();
+    command->add_option("OUT", gguf_options.output, "The file to write, *.gguf")->required();
+    command->add_flag("--force", gguf_options.replaces, "Replace OUT if it is there already");
   }
-  quantize_command->add_option("--type", type, "Type of the weights: q8_0, q4_0 or q4_k")
+  quantize_command->add_option("--type", gguf_options.type, "Type of the weights: q8_0, q4_0 or q4_k")
       ->check(CLI::IsMember({"q8_0", "q4_0", "q4_k"}))
       ->required();
 
@@ -383,7 +372,7 @@ int run(int argc, char** argv) {
   } else if (rm_command->parsed()) {
     status = remove_cached_model(reference, std::cout);
   } else if (quantize_command->parsed() || convert_command->parsed()) {
-    status = write_gguf(input, output, type);
+    status = write_gguf(gguf_options);
   } else if (bench.app->parsed()) {
     status = bench.run();
   } else if (version_command->parsed()) {

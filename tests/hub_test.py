@@ -442,6 +442,50 @@ class Cache(HubTestCase):
         self.assertEqual(self.hub.requests, [])
 
 
+class WritingGguf(HubTestCase):
+    MIXED = ROOT / "tests/data/gguf/llama-mixed.gguf"
+
+    def write(self, *arguments):
+        """What is said of a file that is written."""
+        code, out, err = self.finish(self.start(*map(str, arguments)))
+        self.assertEqual((code, out), (0, ""), err)
+        return err
+
+    def test_what_is_written_is_said(self):
+        out = self.home / "out.gguf"
+        err = self.write("quantize", self.MIXED, out, "--type", "q4_k")
+        self.assertRegex(err, rf"(?m)^warning {out}: \d+ matrices have rows that are no whole number of q4_k blocks")
+        self.assertRegex(err, rf"(?m)^{out}: [\d.]+ kB, \d+ tensors Q8_0 \([\d.]+ kB\), \d+ Q4_K ")
+        self.assertNotIn("warning", self.write("convert", ROOT / "models/tiny", self.home / "tiny.gguf"))
+        self.assertIn("has no tokenizer, for", self.write("convert", ROOT / "tests/data/models/llama-gqa", self.home / "b.gguf"))
+
+    def test_nothing_is_replaced_unasked(self):
+        source, out = self.home / "a.gguf", self.home / "out.gguf"
+        source.write_bytes(self.MIXED.read_bytes())
+        (self.home / "link.gguf").symlink_to("a.gguf")
+        for name in ("a.gguf", "./a.gguf", "link.gguf"):
+            for command in (("convert",), ("convert", "--force"), ("quantize", "--type", "q4_0", "--force")):
+                self.assertIn("is a file of the model that is read", self.expect_failure(*command, str(source), name))
+        self.assertEqual(source.read_bytes(), self.MIXED.read_bytes())
+        self.write("convert", source, out)
+        self.assertIn("is there already; --force replaces it", self.expect_failure("convert", str(source), str(out)))
+        self.write("quantize", source, out, "--type", "q8_0", "--force")
+
+    def test_a_signal_leaves_nothing_behind(self):
+        event = threading.Event()
+        self.addCleanup(event.set)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.hub.requests.clear()
+            self.hub.fail(fake_hub.wait_until(event), is_storage=True)
+            process = self.start("quantize", NAME, "out.gguf", "--type", "q8_0")
+            while not self.hub.paths(is_storage=True):
+                self.assertIsNone(process.poll())
+                time.sleep(0.01)
+            process.send_signal(number)
+            self.assertEqual(self.finish(process)[0], -number)
+            self.assertEqual(list(self.home.glob("out*")), [])
+
+
 if __name__ == "__main__":
     KVASIR = sys.argv[sys.argv.index("--kvasir") + 1]
     Server.binary = KVASIR

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 
 #include "format/gguf_harness.h"
+#include "format/new_file.h"
 #include "tests/shared_data.h"
 
 namespace kvasir::format {
@@ -302,6 +306,38 @@ TEST(SplitGguf, RefusesPartsThatDoNotFit) {
     ASSERT_FALSE(gguf.ok()) << expected;
     EXPECT_NE(gguf.status().message().find(expected), std::string::npos) << gguf.status().message();
   }
+}
+
+TEST(NewFile, IsThereWholeOrNotAtAll) {
+  const std::string path = fmt::format("{}kvasir-new-{}.gguf", ::testing::TempDir(), getpid());
+  const std::string part = path + ".part";
+  const auto content = [&] {
+    std::ifstream file(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  // What a process that was killed has left is no obstacle.
+  std::ofstream(part) << "longer than what comes";
+  {
+    auto file = NewFile::create(path, false);
+    ASSERT_TRUE(file.ok()) << file.status().message();
+    ASSERT_TRUE(file->write("new", 3).ok());
+    EXPECT_EQ(file->size(), 3u);
+    EXPECT_EQ(NewFile::create(path, true).status().message(), path + ": another process is writing it");
+    EXPECT_FALSE(std::filesystem::exists(path));
+    ASSERT_TRUE(file->publish().ok());
+  }
+  EXPECT_EQ(content(), "new");
+  EXPECT_EQ(NewFile::create(path, false).status().message(),
+            path + ": is there already; --force replaces it");
+  ASSERT_TRUE(NewFile::create(path, true)->write("x", 1).ok());  // not published
+  EXPECT_EQ(content(), "new");
+  EXPECT_FALSE(std::filesystem::exists(part));
+  std::filesystem::remove(path);
+
+  EXPECT_FALSE(NewFile::create(::testing::TempDir(), true).ok());
+  std::filesystem::create_symlink("nowhere", path);
+  EXPECT_FALSE(NewFile::create(path, false).ok());
+  std::filesystem::remove(path);
 }
 
 }  // namespace

@@ -1,11 +1,6 @@
 #include "format/gguf_writer.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <memory>
 #include <numeric>
 #include <span>
 
@@ -36,11 +31,6 @@ std::size_t padding_after(std::size_t bytes) {
 
 std::int64_t num_rows(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end() - 1, std::int64_t{1}, std::multiplies<>());
-}
-
-Status write_bytes(std::FILE* file, const void* data, std::size_t bytes) {
-  if (std::fwrite(data, 1, bytes, file) == bytes) return Status();
-  return error(StatusCode::kIo, "cannot be written: {}", std::strerror(errno));
 }
 
 }  // namespace
@@ -129,43 +119,25 @@ std::string GgufWriter::header() const {
   return header;
 }
 
-Status GgufWriter::write_to(std::FILE* file) const {
+Status GgufWriter::write_to(NewFile& file, const std::stop_token& stop) const {
   const std::string start = header();
-  KVASIR_RETURN_IF_ERROR(write_bytes(file, start.data(), start.size()));
+  KVASIR_RETURN_IF_ERROR(file.write(start.data(), start.size()));
   std::vector<std::byte> chunk;
   for (const Tensor& tensor : tensors_) {
     const std::int64_t rows = num_rows(tensor.shape);
     const auto rows_at_once =
         static_cast<std::int64_t>(std::max<std::size_t>(1, kChunkBytes / tensor.row_bytes));
     for (std::int64_t first = 0; first < rows; first += rows_at_once) {
+      if (stop.stop_requested()) return error(StatusCode::kCancelled, "{}: stopped", file.path());
       const std::int64_t last = std::min(rows, first + rows_at_once);
       chunk.resize((last - first) * tensor.row_bytes);
       tensor.source(first, last, chunk.data());
-      KVASIR_RETURN_IF_ERROR(write_bytes(file, chunk.data(), chunk.size()));
+      KVASIR_RETURN_IF_ERROR(file.write(chunk.data(), chunk.size()));
     }
     const std::string padding(padding_after(rows * tensor.row_bytes), '\0');
-    KVASIR_RETURN_IF_ERROR(write_bytes(file, padding.data(), padding.size()));
+    KVASIR_RETURN_IF_ERROR(file.write(padding.data(), padding.size()));
   }
-  if (std::fflush(file) != 0) return error(StatusCode::kIo, "cannot be written: {}", std::strerror(errno));
   return Status();
-}
-
-Status GgufWriter::write(const std::string& path) const {
-  const std::string part = path + ".part";
-  Status written;
-  {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(part.c_str(), "wb"), std::fclose);
-    if (!file) return error(StatusCode::kIo, "{}: cannot be created: {}", part, std::strerror(errno));
-    written = write_to(file.get());
-  }
-  std::error_code failure;
-  if (written.ok()) {
-    std::filesystem::rename(part, path, failure);
-    if (!failure) return Status();
-    written = error(StatusCode::kIo, "cannot be created: {}", failure.message());
-  }
-  std::filesystem::remove(part, failure);
-  return error(written.code(), "{}: {}", path, written.message());
 }
 
 }  // namespace kvasir::format

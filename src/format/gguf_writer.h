@@ -5,12 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "format/gguf.h"
+#include "format/new_file.h"
 
 namespace kvasir::format {
 
@@ -39,8 +41,8 @@ class GgufWriter {
   // The file up to the data of the tensors.
   std::string header() const;
 
-  // Writes the file, which is at `path` whole or not at all. Errors: kIo with the reason.
-  Status write(const std::string& path) const;
+  // Writes all of it. Errors: kIo with the reason; kCancelled.
+  Status write_to(NewFile& file, const std::stop_token& stop) const;
 
  private:
   struct Tensor {
@@ -52,7 +54,6 @@ class GgufWriter {
   };
 
   void add_key(std::string_view key, GgufType type);
-  Status write_to(std::FILE* file) const;
 
   std::string keys_;
   std::uint64_t num_keys_ = 0;

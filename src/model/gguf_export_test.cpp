@@ -95,21 +95,33 @@ class ChangedFolder {
 
 class GgufExport : public ::testing::Test {
  protected:
-  void SetUp() override { std::filesystem::remove(file_); }
-  void TearDown() override { std::filesystem::remove(file_); }
+  void SetUp() override { TearDown(); }
+  void TearDown() override {
+    std::filesystem::remove(file_);
+    std::filesystem::remove_all(folder_);
+  }
 
-  Status export_from(format::ModelFiles files) { return export_gguf(files, std::nullopt, file_.string()); }
+  // Each export of a test replaces the one before.
+  Status export_from(format::ModelFiles files) {
+    return export_gguf(files, {std::nullopt, true, {}}, file_.string()).status();
+  }
 
   Status export_from(const std::filesystem::path& path,
                      std::optional<backend::BlockType> type = std::nullopt) {
+    return export_to(file_, path, {type, true, {}}).status();
+  }
+
+  static Result<ExportSummary> export_to(const std::filesystem::path& file, const std::filesystem::path& path,
+                                         const ExportOptions& options) {
     KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, format::ModelFiles::open(path.string()));
-    return export_gguf(files, type, file_.string());
+    return export_gguf(files, options, file.string());
   }
 
   const std::filesystem::path data_ = kvasir::testing::test_data_dir();
   // Tests run at the same time, each in a process of its own.
   const std::filesystem::path file_ =
       std::filesystem::path(::testing::TempDir()) / fmt::format("kvasir-export-{}.gguf", getpid());
+  const std::filesystem::path part_ = file_.string() + ".part", folder_ = file_.string() + ".d";
 };
 
 TEST_F(GgufExport, AnExportedModelIsTheSameModel) {
@@ -215,9 +227,85 @@ TEST_F(GgufExport, RoundsMatricesToTheTypeAskedFor) {
 TEST_F(GgufExport, LeavesNothingBehindWhenItFails) {
   auto files = format::ModelFiles::open((data_ / "models/llama-gqa").string());
   ASSERT_TRUE(files.ok());
-  const Status status = export_gguf(*files, std::nullopt, "/nonexistent/x.gguf");
+  const Status status = export_gguf(*files, {}, "/nonexistent/x.gguf").status();
   EXPECT_EQ(status.code(), StatusCode::kIo);
   EXPECT_EQ(status.message(), "/nonexistent/x.gguf.part: cannot be created: No such file or directory");
+
+  ExportOptions options;
+  std::stop_source stopping;
+  options.stop = stopping.get_token();
+  stopping.request_stop();
+  EXPECT_EQ(export_gguf(*files, options, file_.string()).status().code(), StatusCode::kCancelled);
+  EXPECT_FALSE(std::filesystem::exists(file_));
+  EXPECT_FALSE(std::filesystem::exists(part_));
+}
+
+TEST_F(GgufExport, SaysWhatItHasWritten) {
+  const std::filesystem::path source = data_ / "gguf/llama-mixed.gguf";
+  const auto summary = export_to(file_, source, {backend::BlockType::kQ4_K, false, {}});
+  ASSERT_TRUE(summary.ok()) << summary.status().message();
+  EXPECT_EQ(summary->num_bytes, std::filesystem::file_size(file_));
+  EXPECT_GT(summary->num_unfit, 0);
+  // Most rows are too short for Q4_K; the file says what it is, not what was asked for.
+  EXPECT_EQ(summary->types.at(0).type, backend::BlockType::kQ8_0);
+  auto files = format::ModelFiles::open(file_.string());
+  ASSERT_TRUE(files.ok());
+  EXPECT_EQ(*files->gguf()->metadata.integer("general.file_type", 0, 99), 7);
+  std::size_t num_tensors = 0;
+  std::uint64_t num_bytes = 0;
+  for (const auto& total : summary->types) {
+    num_tensors += total.num_tensors;
+    num_bytes += total.num_bytes;
+  }
+  EXPECT_EQ(num_tensors, files->gguf()->tensors.size());
+  std::uint64_t expected_bytes = 0;
+  for (const auto& [name, tensor] : files->gguf()->tensors) expected_bytes += tensor.data.size();
+  EXPECT_EQ(num_bytes, expected_bytes);
+  EXPECT_FALSE(export_to(file_, data_ / "models/llama-gqa", {std::nullopt, true, {}})->has_tokenizer);
+}
+
+TEST_F(GgufExport, NeverReplacesWhatItReads) {
+  std::filesystem::create_directory(folder_);
+  const auto copy = [&](const std::filesystem::path& from, const char* name) {
+    std::filesystem::copy_file(from, folder_ / name);
+    return folder_ / name;
+  };
+  const std::filesystem::path input = copy(data_ / "gguf/llama-mixed.gguf", "a.gguf");
+  std::filesystem::create_symlink("a.gguf", folder_ / "link.gguf");
+  std::filesystem::create_hard_link(input, folder_ / "hard.gguf");
+  const auto size = std::filesystem::file_size(input);
+  for (const char* same : {"a.gguf", "./a.gguf", "link.gguf", "hard.gguf"}) {
+    const Status status = export_to(folder_ / same, input, {backend::BlockType::kQ4_0, true, {}}).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << same;
+    EXPECT_NE(status.message().find("is a file of the model that is read"), std::string::npos);
+  }
+  EXPECT_EQ(std::filesystem::file_size(input), size);
+
+  // Any part of a model in several files.
+  for (const char* name : {"a", "b"}) {
+    const bool is_second = *name == 'b';
+    format::GgufBuilder part;
+    part.key("split.no", format::GgufType::kUint16, part.raw<std::uint16_t>(is_second));
+    part.key("split.count", format::GgufType::kUint16, part.raw<std::uint16_t>(2));
+    part.tensor(name, {8}, 0, 0);
+    std::ofstream(folder_ / (is_second ? "m-00002-of-00002.gguf" : "m-00001-of-00002.gguf"), std::ios::binary)
+        << part.build(32);
+  }
+  for (const char* other : {"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"}) {
+    const Status status =
+        export_to(folder_ / other, folder_ / "m-00001-of-00002.gguf", {std::nullopt, true, {}}).status();
+    EXPECT_NE(status.message().find("is a file of the model that is read"), std::string::npos)
+        << status.message();
+  }
+
+  const std::filesystem::path model = folder_ / "model";
+  std::filesystem::copy(data_ / "models/llama-gqa", model);
+  std::filesystem::create_symlink("model.safetensors", model / "x.gguf");
+  EXPECT_EQ(export_to(model / "x.gguf", model, {std::nullopt, true, {}}).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_TRUE(export_to(model / "new.gguf", model, {}).ok());
+  EXPECT_FALSE(export_to(model / "new.gguf", model, {}).ok());
+  EXPECT_TRUE(export_to(model / "new.gguf", model, {std::nullopt, true, {}}).ok());
 }
 
 TEST_F(GgufExport, ReadsTheConfigsOfTransformers5) {

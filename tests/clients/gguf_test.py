@@ -90,8 +90,8 @@ class GgufFiles(unittest.TestCase):
                 for value in vars(section).values() if isinstance(value, str)}
         for name, architecture in ARCHITECTURES.items():
             with self.subTest(name):
-                run("convert", ROOT / "tests/data/models" / name, self.folder / "model.gguf")
-                fields, tensors = read(self.folder / "model.gguf")
+                run("convert", ROOT / "tests/data/models" / name, self.folder / f"{name}.gguf")
+                fields, tensors = read(self.folder / f"{name}.gguf")
                 self.assertEqual(fields["general.architecture"], gguf.MODEL_ARCH_NAMES[architecture])
                 for key in fields:
                     self.assertIn(key.replace(gguf.MODEL_ARCH_NAMES[architecture] + ".", "{arch}."), keys)
@@ -148,7 +148,7 @@ class GgufFiles(unittest.TestCase):
         lines = [{"tokens": [1, 5, 9, 33]}]
         for path in (ROOT / "models/tiny", ROOT / "tests/data/gguf/llama-mixed.gguf"):
             with self.subTest(path.name):
-                run("convert", path, self.folder / "copy.gguf")
+                run("convert", path, self.folder / "copy.gguf", "--force")
                 flags = ("--dtype", "f32", "--threads", "1")
                 self.assertEqual(run("logits", "--model", self.folder / "copy.gguf", *flags, lines=lines),
                                  run("logits", "--model", path, *flags, lines=lines))
