@@ -285,8 +285,15 @@ class Refusals(HubTestCase):
             self.assertIn(f"({code}): the model is gated; accept its terms at {self.hub.url}/{NAME}", line)
         self.hub.fail(fake_hub.status(401), path="/api/models")
         self.assertIn("HF_TOKEN is not the right token", self.expect_failure("pull", NAME))
+
+    def test_who_refuses_is_said(self):
         self.hub.fail(fake_hub.status(403), is_storage=True)
-        self.expect_failure("pull", NAME)
+        line = self.expect_failure("pull", NAME)
+        self.assertIn(f"model.safetensors: {self.hub.storage_url[7:]}, to which {self.hub.url[7:]} redirects, "
+                      "refuses access (403)", line)
+        self.assertNotIn("gated", line)
+        self.hub.fail(fake_hub.status(302, Location="http://127.0.0.1:1/x"), path="/api/models")
+        self.assertIn(f"127.0.0.1:1, to which {self.hub.url[7:]} redirects, cannot be reached", self.expect_failure("pull", NAME))
 
     def test_a_full_disk_is_seen_before(self):
         self.hub.sizes["model.safetensors"] = 10**13
@@ -303,6 +310,35 @@ class Refusals(HubTestCase):
         self.assertFalse((self.folder / "refs/main").exists())
         self.run_kvasir("pull", NAME)
         self.expect_whole()
+
+    def test_small_files_are_checked_too(self):
+        content = TINY["config.json"]
+        etag = self.repo.etag("config.json")
+        self.hub.fail(fake_hub.body(b"x" * len(content)), path="/config.json")
+        self.assertIn(f"config.json: expected the SHA-1 of a git blob {etag}, what came has ", self.expect_failure("pull", NAME))
+        self.assertFalse((self.snapshot / "config.json").exists())
+        for left in (bytes(len(content)), bytes(len(content) // 2), b""):
+            with self.subTest(size=len(left)):
+                path = self.folder / "blobs" / f"{etag}.incomplete"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(left)
+                self.run_kvasir("pull", NAME)
+                self.expect_whole()
+                self.run_kvasir("rm", NAME)
+
+    def test_what_answers_instead_of_the_hub(self):
+        def without_commit(handler):
+            handler.reply(200, {"ETag": '"abc"', "Content-Type": "text/html"}, b"<html>")
+            return True
+        self.hub.fail(without_commit, path="config.json", method="HEAD")
+        line = self.expect_failure("pull", NAME)
+        self.assertIn(f"expected the header X-Repo-Commit, which every hub sends; {self.hub.url[7:]} is no hub, or a proxy", line)
+        self.hub.fail(fake_hub.body(b"<html>"), path="/api/models")
+        self.assertIn(f"{self.hub.url[7:]} is no hub, or a proxy or the portal", self.expect_failure("pull", NAME))
+        for path in ("/api/models", "config.json", ""):
+            self.hub.faults.clear()
+            self.hub.fail(fake_hub.body(b"x", Content_Encoding="gzip"), path=path, is_storage=path == "")
+            self.assertIn("expected the Content-Encoding identity, ", self.expect_failure("pull", NAME))
 
     def test_wrong_sizes(self):
         size = len(TINY["model.safetensors"])
@@ -335,6 +371,10 @@ class Refusals(HubTestCase):
                 self.assertIn("the hub's answer", self.expect_failure("pull", NAME))
         self.hub.fail(fake_hub.status(302, Location=f"{self.hub.url}/api/models/{NAME}"), path="/api/models", times=50)
         self.assertIn("redirects without end", self.expect_failure("pull", NAME))
+        self.hub.faults.clear()
+        self.hub.fail(lambda handler: fake_hub.status(302, Location=handler.path)(handler), is_storage=True, times=50)
+        self.assertIn("redirects without end", self.expect_failure("pull", NAME))
+        self.assertLessEqual(len(self.storage_ranges()), 9)
         self.hub.faults.clear()
         self.hub.fail(fake_hub.status(302, Location="file:///etc/passwd"), path="/api/models")
         self.expect_failure("pull", NAME)

@@ -4,7 +4,6 @@
 
 #include "format/printable.h"
 #include "hub/file_lock.h"
-#include "hub/names.h"
 #include "hub/partial_blob.h"
 #include "hub/wait.h"
 
@@ -89,6 +88,7 @@ class BlobDownload {
       return error(StatusCode::kCorrupt, "{}: expected '{}', the hub sends '{}'", what_, expected,
                    format::printable(head.header("content-range")));
     }
+    KVASIR_RETURN_IF_ERROR(check_encoding(what_, head));
     const auto length = head.size_header("content-length");
     if (length && *length != file_.num_bytes - partial_.size()) {
       return wrong_size(fmt::format("{}", partial_.size() + *length));
@@ -102,11 +102,8 @@ class BlobDownload {
   }
 
   Status check_sum() {
-    if (!is_sha256(file_.etag)) return Status();
-    const std::string sum = partial_.sha256();
-    if (sum == file_.etag) return Status();
-    return error(StatusCode::kCorrupt, "{}: expected the SHA-256 {}, what came has {}", what_, file_.etag,
-                 sum);
+    const Status sound = partial_.check();
+    return sound.ok() ? sound : error(sound.code(), "{}: {}", what_, sound.message());
   }
 
   Status restart() {
@@ -141,11 +138,12 @@ Status download_blob(HubClient& client, const HubCache& cache, const std::string
   };
   KVASIR_ASSIGN_OR_RETURN(const FileLock lock, FileLock::acquire(cache.lock(repo, file.etag), on_wait, stop));
   std::error_code failure;
-  if (std::filesystem::is_regular_file(blob, failure)) {
+  if (std::filesystem::is_regular_file(blob, failure) &&
+      std::filesystem::file_size(blob, failure) == file.num_bytes) {
     progress.add(file.num_bytes, false);
     return Status();
   }
-  KVASIR_ASSIGN_OR_RETURN(PartialBlob partial, PartialBlob::open(blob));
+  KVASIR_ASSIGN_OR_RETURN(PartialBlob partial, PartialBlob::open(blob, file.num_bytes));
   Status outcome = BlobDownload(client, repo, commit, file, partial, progress, stop).run();
   if (outcome.code() == StatusCode::kCorrupt) partial.discard();
   return outcome.ok() ? partial.publish() : outcome;

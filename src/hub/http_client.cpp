@@ -14,11 +14,12 @@ namespace kvasir::hub {
 namespace {
 
 constexpr long kConnectSeconds = 10;
-constexpr long kSilenceSeconds = 30;               // without a byte the connection counts as broken
+constexpr long kLowestSpeed = 1000;                // bytes a second; a connection that is slower
+constexpr long kSlowSeconds = 30;                  // for so long counts as broken
 constexpr std::size_t kMaxRefusalBytes = 1 << 20;  // of the body of a reply that is not 2xx
 constexpr std::size_t kMaxHeaderLength = 8 << 10;  // of one that we keep
-constexpr const char* kHeaders[] = {"etag",          "x-linked-etag", "x-linked-size", "x-repo-commit",
-                                    "content-range", "x-error-code",  "content-length"};
+constexpr const char* kHeaders[] = {"etag",          "x-linked-etag", "x-linked-size",  "x-repo-commit",
+                                    "content-range", "x-error-code",  "content-length", "content-encoding"};
 
 struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -149,6 +150,7 @@ HttpReply HttpClient::send(const HttpRequest& request, const BodySink& sink, con
   CURL* const handle = handle_.get();
   curl_easy_reset(handle);  // keeps the connections
   Exchange exchange{handle, sink, stop, on_tick};
+  exchange.reply.url = request.url;
   std::unique_ptr<curl_slist, FreeList> lines;
   const auto add_header = [&](const std::string& line) {
     curl_slist* const longer = curl_slist_append(lines.get(), line.c_str());
@@ -169,8 +171,8 @@ HttpReply HttpClient::send(const HttpRequest& request, const BodySink& sink, con
   curl_easy_setopt(handle, CURLOPT_USERAGENT, "kvasir");
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);  // there are other threads
   curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
-  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, kSilenceSeconds);
+  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, kLowestSpeed);
+  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, kSlowSeconds);
   curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, 256L << 10);
   curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &Exchange::on_body);
   curl_easy_setopt(handle, CURLOPT_WRITEDATA, &exchange);

@@ -26,12 +26,14 @@ struct HttpReply {
   enum class End {
     kWhole,        // all of it came
     kUnreachable,  // there was no connection
+    kMisled,       // its redirects lead nowhere
     kBroken,       // the connection broke, or nothing came for too long
     kStopped,      // by the stop token or by the sink
   };
 
   End end = End::kWhole;
-  std::string failure;  // why, where it is kUnreachable or kBroken; without URL or header
+  std::string url;      // that was asked last
+  std::string failure;  // why, where it is neither kWhole nor kStopped; without URL or header
   int status = 0;       // of HTTP; 0: none came
   std::map<std::string, std::string, std::less<>> headers;  // those that the hub is about, in lower case
   std::string redirect_url;                                 // absolute; empty: no redirect

@@ -18,6 +18,8 @@ constexpr std::size_t kMaxAnswerBytes = 16 << 20;
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 44;
 constexpr int kMaxRedirects = 8;
 
+constexpr std::string_view kInBetween = "a proxy or the portal of a network answers in its place";
+
 // An ETag as a blob's name: W/"abc" is abc.
 std::string_view plain_etag(std::string_view etag) {
   if (etag.starts_with("W/")) etag.remove_prefix(2);
@@ -31,8 +33,13 @@ bool is_text(const json& object, const char* key) {
   return found != object.end() && found->is_string();
 }
 
-Result<RepoListing> parse_listing(const std::string& what, std::string_view body) {
-  KVASIR_ASSIGN_OR_RETURN(const json object, parse_json(what + ": the hub's answer", body));
+Result<RepoListing> parse_listing(const std::string& what, const std::string& host, std::string_view body) {
+  const Result<json> parsed = parse_json(what + ": the hub's answer", body);
+  if (!parsed.ok()) {
+    return error(StatusCode::kCorrupt, "{}; {} is no hub, or {}", parsed.status().message(), host,
+                 kInBetween);
+  }
+  const json& object = *parsed;
   const auto wrong = [&](std::string_view expected) {
     return error(StatusCode::kCorrupt, "{}: the hub's answer: expected {}", what, expected);
   };
@@ -66,6 +73,13 @@ bool is_worth_repeating(const HttpReply& reply) {
          (reply.status == 408 || reply.status == 429 || (reply.status >= 500 && reply.status != 501));
 }
 
+Status check_encoding(const std::string& what, const HttpReply& reply) {
+  const std::string_view encoding = reply.header("content-encoding");
+  if (encoding.empty() || encoding == "identity") return Status();
+  return error(StatusCode::kCorrupt, "{}: expected the Content-Encoding identity, {} sends '{}'", what,
+               host_of(reply.url), format::printable(encoding));
+}
+
 HubClient::HubClient(const HubSettings& settings, std::stop_token stop, std::function<void()> on_tick)
     : settings_(settings),
       origin_(origin_of(settings.endpoint)),
@@ -85,7 +99,7 @@ HttpReply HubClient::exchange(HttpRequest request, const BodySink& sink) {
     if (request.is_head && is_described && origin_of(reply.redirect_url) != origin_) return reply;
     const bool is_downgrade = request.url.starts_with("https:") && !reply.redirect_url.starts_with("https:");
     if (i == kMaxRedirects || is_downgrade) {
-      reply.end = HttpReply::End::kUnreachable;
+      reply.end = HttpReply::End::kMisled;
       reply.failure = is_downgrade ? "redirects from https to something else" : "redirects without end";
       return reply;
     }
@@ -127,7 +141,8 @@ Result<RepoListing> HubClient::list(const std::string& repo, std::string_view re
                  kMaxAnswerBytes >> 20);
   }
   if (!reply.is_success()) return failure(repo, what, reply);
-  return parse_listing(what, body);
+  KVASIR_RETURN_IF_ERROR(check_encoding(what, reply));
+  return parse_listing(what, host_of(reply.url), body);
 }
 
 Result<RemoteFile> HubClient::describe(const std::string& repo, const std::string& commit,
@@ -140,6 +155,7 @@ Result<RemoteFile> HubClient::describe(const std::string& repo, const std::strin
   const HttpReply reply = exchange_patiently(request, body, true);
   const bool is_redirect = reply.end == HttpReply::End::kWhole && !reply.redirect_url.empty();
   if (!reply.is_success() && !is_redirect) return failure(repo, what, reply);
+  if (!is_redirect) KVASIR_RETURN_IF_ERROR(check_encoding(what, reply));
   const std::string_view linked_etag = reply.header("x-linked-etag");
   const std::string_view etag = plain_etag(linked_etag.empty() ? reply.header("etag") : linked_etag);
   const auto size = reply.header("x-linked-size").empty() && !is_redirect
@@ -155,7 +171,12 @@ Result<RemoteFile> HubClient::describe(const std::string& repo, const std::strin
                  format::printable(reply.header(is_redirect ? "x-linked-size" : "content-length")));
   }
   const std::string_view came = reply.header("x-repo-commit");
-  if (!came.empty() && came != commit) {
+  if (came.empty()) {
+    return error(StatusCode::kCorrupt,
+                 "{}: expected the header X-Repo-Commit, which every hub sends; {} is no hub, or {}", what,
+                 host_of(reply.url), kInBetween);
+  }
+  if (came != commit) {
     return error(StatusCode::kCorrupt, "{}: expected the file of commit {}, got that of '{}'", what, commit,
                  format::printable(came));
   }
@@ -175,47 +196,71 @@ std::string HubClient::file_url(const std::string& repo, const std::string& comm
   return fmt::format("{}/{}/resolve/{}/{}", settings_.endpoint, repo, commit, escape_url(path, false));
 }
 
+// Who has answered, or should have: the hub, or where it redirects to.
+std::string HubClient::who(const HttpReply& reply) const {
+  const std::string hub = host_of(settings_.endpoint);
+  if (is_own(reply)) return hub;
+  return fmt::format("{}, to which {} redirects,", host_of(reply.url), hub);
+}
+
+bool HubClient::is_own(const HttpReply& reply) const {
+  return origin_of(reply.url) == origin_;
+}
+
 Status HubClient::failure(const std::string& repo, const std::string& what, const HttpReply& reply) const {
-  const std::string host = host_of(settings_.endpoint);
   switch (reply.end) {
     case HttpReply::End::kStopped:
       return error(StatusCode::kCancelled, "{}: stopped", what);
     case HttpReply::End::kUnreachable:
-      return error(StatusCode::kUnavailable, "{}: {} cannot be reached: {}", what, host, reply.failure);
+      return error(StatusCode::kUnavailable, "{}: {} cannot be reached: {}", what, who(reply), reply.failure);
+    case HttpReply::End::kMisled:
+      return error(StatusCode::kUnavailable, "{}: {} {}", what, who(reply), reply.failure);
     case HttpReply::End::kBroken:
-      return error(StatusCode::kUnavailable, "{}: the connection to {} broke: {}", what, host, reply.failure);
+      return error(StatusCode::kUnavailable, "{}: the connection to {} broke: {}", what, who(reply),
+                   reply.failure);
     case HttpReply::End::kWhole:
       break;
   }
-  const std::string_view code = reply.header("x-error-code");
-  if (code == "GatedRepo" || reply.status == 403) {
-    return error(StatusCode::kInvalidArgument,
-                 "{}: {} refuses access ({}): the model is gated; accept its terms at {}/{}, and {}", what,
-                 host, reply.status, settings_.endpoint, repo,
-                 settings_.token.empty() ? "set HF_TOKEN to a token of that account"
-                                         : "have HF_TOKEN be a token of that account that may read it");
+  const bool is_refused = reply.status == 401 || reply.status == 403;
+  if (reply.header("x-error-code") == "GatedRepo" || (is_refused && is_own(reply))) {
+    return refused_access(repo, what, reply);
   }
-  if (reply.status == 401) {
-    return error(StatusCode::kInvalidArgument,
-                 "{}: {} refuses access (401): there is no such model, or it is "
-                 "private or gated, for which {}",
-                 what, host,
-                 settings_.token.empty() ? "HF_TOKEN must be set" : "HF_TOKEN is not the right token");
+  if (is_refused) {
+    return error(StatusCode::kUnavailable, "{}: {} refuses access ({})", what, who(reply), reply.status);
   }
-  if (reply.status == 404) {
-    const std::string_view missing = code == "RepoNotFound"       ? "model"
-                                     : code == "RevisionNotFound" ? "revision"
-                                     : code == "EntryNotFound"    ? "file"
-                                                                  : "model, revision or file";
-    return error(StatusCode::kNotFound, "{}: {} has no such {} (404)", what, host, missing);
-  }
+  if (reply.status == 404) return not_found(what, reply);
   if (reply.status == 429) {
-    return error(StatusCode::kUnavailable, "{}: {} has had too many requests (429){}", what, host,
+    return error(StatusCode::kUnavailable, "{}: {} has had too many requests (429){}", what, who(reply),
                  reply.retry_after_seconds == 0
                      ? std::string()
                      : fmt::format(", and wants {} seconds to go by", reply.retry_after_seconds));
   }
-  return error(StatusCode::kUnavailable, "{}: {} answers with status {}", what, host, reply.status);
+  return error(StatusCode::kUnavailable, "{}: {} answers with status {}", what, who(reply), reply.status);
+}
+
+Status HubClient::refused_access(const std::string& repo, const std::string& what,
+                                 const HttpReply& reply) const {
+  const bool has_token = !settings_.token.empty();
+  if (reply.header("x-error-code") == "GatedRepo" || reply.status == 403) {
+    return error(StatusCode::kInvalidArgument,
+                 "{}: {} refuses access ({}): the model is gated; accept its terms at {}/{}, and {}", what,
+                 who(reply), reply.status, settings_.endpoint, repo,
+                 has_token ? "have HF_TOKEN be a token of that account that may read it"
+                           : "set HF_TOKEN to a token of that account");
+  }
+  return error(StatusCode::kInvalidArgument,
+               "{}: {} refuses access (401): there is no such model, or it is "
+               "private or gated, for which {}",
+               what, who(reply), has_token ? "HF_TOKEN is not the right token" : "HF_TOKEN must be set");
+}
+
+Status HubClient::not_found(const std::string& what, const HttpReply& reply) const {
+  const std::string_view code = reply.header("x-error-code");
+  const std::string_view missing = code == "RepoNotFound"                      ? "model"
+                                   : code == "RevisionNotFound"                ? "revision"
+                                   : code == "EntryNotFound" || !is_own(reply) ? "file"
+                                                                               : "model, revision or file";
+  return error(StatusCode::kNotFound, "{}: {} has no such {} (404)", what, who(reply), missing);
 }
 
 }  // namespace kvasir::hub

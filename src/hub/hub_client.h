@@ -46,6 +46,10 @@ class Backoff {
 // Whether the same request may go better another time.
 bool is_worth_repeating(const HttpReply& reply);
 
+// Whether the body of a reply is what was asked for and not packed, whatever we said that we take. Errors:
+// kCorrupt, for whoever asked for `what`.
+Status check_encoding(const std::string& what, const HttpReply& reply);
+
 class HubClient {
  public:
   // `settings` is borrowed. `on_tick` (may be null) is called some times a second while there is an exchange.
@@ -72,6 +76,10 @@ class HubClient {
   // With waits and repetitions (one attempt where `is_patient` is false); `body` is that of the last attempt.
   HttpReply exchange_patiently(const HttpRequest& request, std::string& body, bool is_patient);
   std::string file_url(const std::string& repo, const std::string& commit, const std::string& path) const;
+  bool is_own(const HttpReply& reply) const;
+  std::string who(const HttpReply& reply) const;
+  Status refused_access(const std::string& repo, const std::string& what, const HttpReply& reply) const;
+  Status not_found(const std::string& what, const HttpReply& reply) const;
 
   const HubSettings& settings_;
   const std::string origin_;

@@ -338,19 +338,22 @@ TEST(CachedModels, RemovingStaysInsideTheCache) {
 
 TEST(PartialBlob, GoesOnWhereItEnded) {
   const Folder folder;
-  const fs::path blob = folder.path() / "blobs/abc";
-  ASSERT_TRUE(PartialBlob::open(blob)->append("a").ok());
-  {
-    PartialBlob partial = *PartialBlob::open(blob);
+  // The SHA-256 and git's name of "abc", and a name that says nothing.
+  for (const char* name : {"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                           "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f", "2d-432a5e4a73a80"}) {
+    const fs::path blob = folder.path() / "blobs" / name;
+    ASSERT_TRUE(PartialBlob::open(blob, 3)->append("a").ok());
+    PartialBlob partial = *PartialBlob::open(blob, 3);
     EXPECT_EQ(partial.size(), 1u);
-    ASSERT_TRUE(partial.append("bc").ok());
-    EXPECT_EQ(partial.sha256(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    ASSERT_TRUE(partial.append("bd").ok());
+    EXPECT_EQ(partial.check().ok(), *name == '2') << name;
     ASSERT_TRUE(partial.restart().ok());
-    ASSERT_TRUE(partial.append("x").ok());
+    ASSERT_TRUE(partial.append("abc").ok());
+    EXPECT_TRUE(partial.check().ok()) << partial.check().message();
     ASSERT_TRUE(partial.publish().ok());
+    EXPECT_EQ(fs::file_size(blob), 3u);
+    EXPECT_FALSE(fs::exists(blob.string() + ".incomplete"));
   }
-  EXPECT_EQ(fs::file_size(blob), 1u);
-  EXPECT_FALSE(fs::exists(blob.string() + ".incomplete"));
 }
 
 TEST(FileLock, IsThatOfFlock) {

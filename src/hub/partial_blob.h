@@ -9,16 +9,16 @@
 #include <string_view>
 
 #include "base/status.h"
+#include "hub/blob_checksum.h"
 #include "hub/file_descriptor.h"
-#include "hub/sha256.h"
 
 namespace kvasir::hub {
 
 class PartialBlob {
  public:
-  // The beginning of the blob that is at `blob`.incomplete, or a new file. Reads what is there, for its hash.
-  // Errors: kIo.
-  static Result<PartialBlob> open(const std::filesystem::path& blob);
+  // The beginning of the blob that is at `blob`.incomplete, or a new file; of the whole blob's size, for its
+  // checksum, for which what is there is read. Errors: kIo.
+  static Result<PartialBlob> open(const std::filesystem::path& blob, std::uint64_t num_bytes);
 
   std::uint64_t size() const { return size_; }
 
@@ -28,8 +28,9 @@ class PartialBlob {
   // Forgets all bytes. Errors: kIo.
   Status restart();
 
-  // The SHA-256 of all bytes, in hexadecimal. Nothing is appended any more, unless restart() comes first.
-  std::string sha256() { return hash_.finish(); }
+  // Whether all bytes are those that the blob's name says, as far as it does. Nothing is appended any more,
+  // unless restart() comes first. Errors: kCorrupt with both checksums.
+  Status check();
 
   // Makes the file the blob, in one step and on the disk. Errors: kIo.
   Status publish();
@@ -38,12 +39,16 @@ class PartialBlob {
   void discard();
 
  private:
-  PartialBlob(std::filesystem::path blob, std::filesystem::path path, FileDescriptor file)
-      : blob_(std::move(blob)), path_(std::move(path)), file_(std::move(file)) {}
+  PartialBlob(std::filesystem::path blob, std::filesystem::path path, FileDescriptor file,
+              std::uint64_t num_bytes)
+      : blob_(std::move(blob)),
+        path_(std::move(path)),
+        file_(std::move(file)),
+        checksum_(blob_.filename().string(), num_bytes) {}
 
   std::filesystem::path blob_, path_;
   FileDescriptor file_;
-  Sha256 hash_;
+  BlobChecksum checksum_;
   std::uint64_t size_ = 0;
 };
 
