@@ -21,7 +21,7 @@ Status pull_model(const std::string& reference, std::ostream& out) {
 
 Status list_cached_models(std::ostream& out) {
   KVASIR_ASSIGN_OR_RETURN(const hub::ModelSource source, open_hub());
-  const std::vector<hub::CachedModel> models = hub::list_models(source.cache());
+  KVASIR_ASSIGN_OR_RETURN(const std::vector<hub::CachedModel> models, hub::list_models(source.cache()));
   if (models.empty()) {
     out << "no models in " << source.cache().root().string() << '\n';
     return Status();
@@ -33,7 +33,7 @@ Status list_cached_models(std::ostream& out) {
                      "last used");
   for (const hub::CachedModel& model : models) {
     out << fmt::format("{:{}}  {:{}}  {:>8}  {:%Y-%m-%d %H:%M}{}\n", model.name, width,
-                       model.commit.substr(0, kCommitDigits), kCommitDigits,
+                       model.commit.empty() ? "-" : model.commit.substr(0, kCommitDigits), kCommitDigits,
                        hub::format_bytes(model.num_bytes),
                        fmt::localtime(std::chrono::system_clock::to_time_t(model.last_used)),
                        model.is_complete ? "" : "  incomplete");

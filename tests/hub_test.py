@@ -463,6 +463,21 @@ class Cache(HubTestCase):
         self.assertIn("is not in the cache", self.expect_failure("rm", NAME))
         self.assertNotIn(NAME, self.run_kvasir("models"))
         self.assertIn("/etc", self.expect_failure("rm", "/etc"))
+        self.assertEqual(list((self.cache / ".locks").glob("*tiny-model")), [])
+
+    def test_a_cache_that_cannot_be_read_is_said(self):
+        (self.home / "file").write_text("")
+        self.assertIn("file/hub: the cache cannot be read: Not a directory", self.expect_failure("models", HF_HOME=str(self.home / "file")))
+
+    def test_what_a_break_leaves_is_listed_and_removed(self):
+        repo = self.hub.add("org/m-GGUF", {"m-Q8_0.gguf": b"x" * 5000})
+        partial = self.cache / "models--org--m-GGUF/blobs" / f"{repo.etag('m-Q8_0.gguf')}.incomplete"
+        partial.parent.mkdir(parents=True)
+        partial.write_bytes(b"x" * 3000)
+        self.assertRegex(self.run_kvasir("models").splitlines()[1], r"^org/m-GGUF +- +3.00 kB  \d{4}-\d\d-\d\d \d\d:\d\d  incomplete$")
+        self.assertEqual(self.run_kvasir("rm", "org/m-GGUF:m-Q8_0.gguf"), "removed org/m-GGUF:m-Q8_0.gguf, 3.00 kB\n")
+        self.assertEqual(self.run_kvasir("models"), f"no models in {self.cache}\n")
+        self.assertIn("is not in the cache", self.expect_failure("rm", "org/m-GGUF:m-Q8_0.gguf"))
 
     def test_a_name_is_served_as_it_was_given(self):
         self.run_kvasir("pull", NAME)

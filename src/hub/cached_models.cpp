@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "hub/file_lock.h"
 #include "hub/gguf_names.h"
 #include "hub/local_model.h"
 #include "hub/names.h"
@@ -16,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kFolderPrefix = "models--";
+constexpr std::string_view kIncomplete = ".incomplete";  // of a blob that has not come whole
 
 std::vector<fs::path> entries(const fs::path& folder) {
   std::vector<fs::path> paths;
@@ -44,6 +46,12 @@ std::string repo_of(const fs::path& folder) {
   name.erase(0, kFolderPrefix.size());
   if (const std::size_t dashes = name.find("--"); dashes != name.npos) name.replace(dashes, 2, "/");
   return is_repo_id(name) ? name : std::string();
+}
+
+std::vector<fs::path> incomplete_blobs(const fs::path& repo_folder) {
+  std::vector<fs::path> paths = entries(repo_folder / "blobs");
+  std::erase_if(paths, [](const fs::path& path) { return path.extension() != kIncomplete; });
+  return paths;
 }
 
 // Adds a snapshot's file, as its blob is on the disk.
@@ -127,11 +135,6 @@ Status remove_files(const fs::path& repo_folder, const std::vector<fs::path>& fi
   return Status();
 }
 
-Status remove_whole_repo(const fs::path& repo_folder, std::uint64_t& freed) {
-  for (const fs::path& file : files_below(repo_folder)) freed += size_of(file);
-  return remove_tree(repo_folder);
-}
-
 // Whether what is at `path` really lies in the cache, and not behind a link that leads out of it.
 bool is_inside(const fs::path& root, const fs::path& path) {
   std::error_code failure;
@@ -141,10 +144,47 @@ bool is_inside(const fs::path& root, const fs::path& path) {
   return !failure && !inside.empty() && *inside.begin() != "..";
 }
 
+Status remove_whole_repo(const HubCache& cache, const std::string& repo, std::uint64_t& freed) {
+  const fs::path folder = cache.repo_folder(repo), locks = cache.lock(repo, "any").parent_path();
+  for (const fs::path& file : files_below(folder)) freed += size_of(file);
+  KVASIR_RETURN_IF_ERROR(remove_tree(folder));
+  return is_inside(cache.root(), locks) ? remove_tree(locks) : Status();
+}
+
+// Removes what downloads have left, and the repository if nothing else is in it. False: there is nothing.
+// Which file a beginning belongs to is not known, so all of the repository's are removed.
+Result<bool> remove_incomplete(const HubCache& cache, const std::string& repo, std::uint64_t& freed) {
+  const fs::path folder = cache.repo_folder(repo);
+  if (!is_inside(cache.root(), folder / "blobs")) return false;
+  const std::vector<fs::path> paths = incomplete_blobs(folder);
+  std::stop_source no_waiting;
+  no_waiting.request_stop();
+  for (const fs::path& path : paths) {
+    const auto lock =
+        FileLock::acquire(cache.lock(repo, path.stem().string()), nullptr, no_waiting.get_token());
+    if (lock.status().code() == StatusCode::kCancelled) {
+      return error(StatusCode::kUnavailable, "{}: another process is downloading it", path.string());
+    }
+    KVASIR_RETURN_IF_ERROR(lock.status());
+    freed += size_of(path);
+    KVASIR_RETURN_IF_ERROR(remove_tree(path));
+  }
+  if (!paths.empty() && files_below(folder / "snapshots").empty()) {
+    KVASIR_RETURN_IF_ERROR(remove_whole_repo(cache, repo, freed));
+  }
+  return !paths.empty();
+}
+
 }  // namespace
 
-std::vector<CachedModel> list_models(const HubCache& cache) {
+Result<std::vector<CachedModel>> list_models(const HubCache& cache) {
   std::vector<CachedModel> models;
+  std::error_code failure;
+  const fs::directory_iterator readable(cache.root(), failure);
+  if (failure && failure != std::errc::no_such_file_or_directory) {
+    return error(StatusCode::kIo, "{}: the cache cannot be read: {}", cache.root().string(),
+                 failure.message());
+  }
   for (const fs::path& folder : entries(cache.root())) {
     const std::string repo = repo_of(folder);
     if (repo.empty()) continue;
@@ -152,6 +192,10 @@ std::vector<CachedModel> list_models(const HubCache& cache) {
       const std::string commit = snapshot.filename().string();
       if (is_commit_hash(commit)) list_snapshot(cache, repo, commit, models);
     }
+    CachedModel begun{repo, {}, 0, {}, false};
+    const std::vector<fs::path> blobs = incomplete_blobs(folder);
+    for (const fs::path& blob : blobs) add_file(blob, begun);
+    if (!blobs.empty()) models.push_back(begun);
   }
   return models;
 }
@@ -169,21 +213,31 @@ Result<std::uint64_t> remove_model(const HubCache& cache, const ModelReference& 
   }
   std::uint64_t freed = 0;
   if (reference.revision.empty() && reference.file.empty()) {
-    KVASIR_RETURN_IF_ERROR(remove_whole_repo(repo_folder, freed));
+    KVASIR_RETURN_IF_ERROR(remove_whole_repo(cache, reference.repo, freed));
     return freed;
   }
+  // What is asked for may be what a download has begun with.
+  const auto remove_begun = [&](const Status& otherwise) -> Result<std::uint64_t> {
+    KVASIR_ASSIGN_OR_RETURN(const bool has_begun, remove_incomplete(cache, reference.repo, freed));
+    if (has_begun) return freed;
+    return otherwise;
+  };
   const auto commit = cache.commit_of(reference.repo, reference.revision_or_main());
-  if (!commit || !fs::is_directory(cache.snapshot(reference.repo, *commit), failure)) return not_found();
+  if (!commit || !fs::is_directory(cache.snapshot(reference.repo, *commit), failure)) {
+    return remove_begun(not_found());
+  }
   const fs::path snapshot = cache.snapshot(reference.repo, *commit);
   if (!is_inside(cache.root(), snapshot)) {
     return error(StatusCode::kIo, "{}: leads out of the cache, remove it by hand", snapshot.string());
   }
   std::vector<fs::path> files = files_below(snapshot);
   if (!reference.file.empty()) {
-    KVASIR_ASSIGN_OR_RETURN(const std::string file, find_gguf(reference.text(), reference.file,
-                                                              cache.gguf_files(reference.repo, *commit)));
+    const Result<std::string> file =
+        find_gguf(reference.text(), reference.file, cache.gguf_files(reference.repo, *commit));
+    if (file.status().code() == StatusCode::kNotFound) return remove_begun(file.status());
+    if (!file.ok()) return file.status();
     files.clear();
-    for (const std::string& part : gguf_parts(file)) files.push_back(snapshot / part);
+    for (const std::string& part : gguf_parts(*file)) files.push_back(snapshot / part);
   }
   KVASIR_RETURN_IF_ERROR(remove_files(repo_folder, files, freed));
   if (!files_below(snapshot).empty()) return freed;
@@ -195,7 +249,7 @@ Result<std::uint64_t> remove_model(const HubCache& cache, const ModelReference& 
   KVASIR_RETURN_IF_ERROR(remove_tree(repo_folder / ".no_exist" / *commit));
   KVASIR_RETURN_IF_ERROR(remove_tree(repo_folder / "trees" / (*commit + ".json")));
   if (entries(repo_folder / "snapshots").empty()) {
-    KVASIR_RETURN_IF_ERROR(remove_whole_repo(repo_folder, freed));
+    KVASIR_RETURN_IF_ERROR(remove_whole_repo(cache, reference.repo, freed));
   }
   return freed;
 }

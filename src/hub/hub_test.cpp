@@ -280,22 +280,49 @@ TEST(HubCache, ARefIsACommitOrNothing) {
 
 TEST(CachedModels, EachIsListedAsItIsNamed) {
   const CacheFolder folder;
-  EXPECT_TRUE(list_models(folder.cache).empty());
+  EXPECT_TRUE(list_models(folder.cache)->empty());
   folder.add_model();
   folder.add("config.json", "{}", kOtherCommit);
   folder.add("m-Q4_0.gguf", "1234", kOtherCommit);
   folder.add("n-00001-of-00002.gguf", "12", kOtherCommit);
   folder.write("models--org--other/refs/main", kCommit);
+  folder.write("models--org--other/blobs/e.incomplete", "123");
+  folder.write("models--org--other/blobs/f.incomplete", "45");
   folder.write("models--../snapshots/x", "");
   folder.write("datasets--org--name/snapshots/x", "");
   std::vector<std::string> rows;
-  for (const CachedModel& model : list_models(folder.cache)) {
+  const auto models = list_models(folder.cache);
+  ASSERT_TRUE(models.ok());
+  for (const CachedModel& model : *models) {
     rows.push_back(fmt::format("{} {} {}", model.name, model.num_bytes, model.is_complete));
     EXPECT_GT(model.last_used.time_since_epoch().count(), 0);
   }
   const std::string at = "org/name@" + kOtherCommit;
   EXPECT_EQ(rows, (std::vector<std::string>{"org/name 42 true", at + ":m-Q4_0.gguf 4 true",
-                                            at + ":n-00001-of-00002.gguf 2 false"}));
+                                            at + ":n-00001-of-00002.gguf 2 false", "org/other 5 false"}));
+  folder.write("file", "");
+  EXPECT_EQ(list_models(HubCache(folder.path() / "file/hub")).status().code(), StatusCode::kIo);
+}
+
+TEST(CachedModels, WhatDownloadsHaveBegunCanBeRemoved) {
+  const CacheFolder folder;
+  const auto removed = [&](const std::string& text) {
+    return remove_model(folder.cache, repo_reference(text));
+  };
+  folder.write("models--org--name/blobs/e.incomplete", "12345");
+  {
+    const auto lock = FileLock::acquire(folder.cache.lock("org/name", "e"), nullptr, {});
+    EXPECT_EQ(removed("org/name:Q4_0").status().code(), StatusCode::kUnavailable);
+  }
+  EXPECT_EQ(*removed("org/name:Q4_0"), 5u);
+  EXPECT_FALSE(fs::exists(folder.cache.repo_folder("org/name")));
+  EXPECT_FALSE(fs::exists(folder.cache.lock("org/name", "e").parent_path()));
+  // Beside a model that is whole.
+  folder.add_model();
+  folder.write("models--org--name/blobs/e.incomplete", "12345");
+  EXPECT_EQ(*removed("org/name:Q4_0"), 5u);
+  EXPECT_EQ(removed("org/name:Q4_0").status().code(), StatusCode::kNotFound);
+  EXPECT_TRUE(look_up(folder.cache, repo_reference("org/name"))->model);
 }
 
 TEST(CachedModels, RemovingLeavesWhatOthersShare) {
