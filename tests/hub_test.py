@@ -462,12 +462,28 @@ class Cache(HubTestCase):
         self.assertFalse(self.folder.exists())
         self.assertIn("is not in the cache", self.expect_failure("rm", NAME))
         self.assertNotIn(NAME, self.run_kvasir("models"))
-        self.assertIn("/etc", self.expect_failure("rm", "/etc"))
+        for command in ("rm", "pull"):
+            self.assertIn("'/etc': expected a model of the hub such as", self.expect_failure(command, "/etc"))
         self.assertEqual(list((self.cache / ".locks").glob("*tiny-model")), [])
 
     def test_a_cache_that_cannot_be_read_is_said(self):
         (self.home / "file").write_text("")
         self.assertIn("file/hub: the cache cannot be read: Not a directory", self.expect_failure("models", HF_HOME=str(self.home / "file")))
+
+    def test_files_of_one_content_come_once(self):
+        for name in ("s-00001-of-00002.gguf", "s-00002-of-00002.gguf"):
+            self.repo.files[name] = b"the same" * 1000
+        _, _, err = self.finish(self.start("pull", f"{NAME}:s-00001-of-00002.gguf"))
+        self.assertNotIn("waiting", err)
+        self.assertEqual(len(self.storage_ranges()), 1)
+        self.assertEqual({path.name for path in self.snapshot.iterdir()}, {"s-00001-of-00002.gguf", "s-00002-of-00002.gguf"})
+
+    def test_a_blob_of_another_size_comes_again(self):
+        blob = self.folder / "blobs" / self.weights
+        blob.parent.mkdir(parents=True)
+        blob.write_bytes(b"x")
+        self.run_kvasir("pull", NAME)
+        self.expect_whole()
 
     def test_what_a_break_leaves_is_listed_and_removed(self):
         repo = self.hub.add("org/m-GGUF", {"m-Q8_0.gguf": b"x" * 5000})

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "format/printable.h"
+#include "hub/http_client.h"
 
 namespace kvasir::hub {
 namespace {
@@ -91,7 +92,8 @@ Result<HubSettings> read_hub_settings(const ReadVariable& variable) {
     const bool is_plain = std::all_of(endpoint.begin(), endpoint.end(), [](char c) {
       return c > ' ' && c < 0x7f && c != '@' && c != '?' && c != '#';
     });
-    if (!is_url || !is_plain) {
+    // Of a URL without a host, or with a port that is none, there is no origin.
+    if (!is_url || !is_plain || origin_of(endpoint).empty()) {
       return error(StatusCode::kInvalidArgument,
                    "HF_ENDPOINT: expected a URL such as https://huggingface.co, got '{}'",
                    // A URL with '@' has a password in it.

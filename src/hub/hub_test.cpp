@@ -201,8 +201,8 @@ TEST(HubSettings, FollowTheVariablesOfHuggingFace) {
 
   variables["HF_ENDPOINT"] = "http://127.0.0.1:8080/hub/";
   EXPECT_EQ(read()->endpoint, "http://127.0.0.1:8080/hub");
-  for (const char* bad :
-       {"ftp://a", "huggingface.co", "https://a b", "https://user:secret@a", "https://a?b"}) {
+  for (const char* bad : {"ftp://a", "huggingface.co", "https://a b", "https://user:secret@a", "https://a?b",
+                          "https://", "http://:80", "http://a:99999", "http://a:b"}) {
     variables["HF_ENDPOINT"] = bad;
     EXPECT_FALSE(read().ok()) << bad;
     EXPECT_EQ(read().status().message().find("secret"), std::string::npos);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -116,6 +117,10 @@ Status Pull::fetch(const std::vector<std::string>& paths, const ProgressMeter::O
     return Status();
   };
   KVASIR_RETURN_IF_ERROR(for_each(files, nullptr, describe));
+  // Files of the same content are one blob.
+  std::map<std::string, std::vector<std::string>> paths_of;
+  for (const RemoteFile& file : files) paths_of[file.etag].push_back(file.path);
+  std::erase_if(files, [&](const RemoteFile& file) { return paths_of[file.etag].front() != file.path; });
   KVASIR_RETURN_IF_ERROR(check_disk(files));
 
   std::uint64_t total = 0;
@@ -124,7 +129,10 @@ Status Pull::fetch(const std::vector<std::string>& paths, const ProgressMeter::O
   ProgressMeter progress(total, on_progress, clock);
   const auto download = [&](HubClient& client, RemoteFile& file, const std::stop_token& stop) {
     KVASIR_RETURN_IF_ERROR(download_blob(client, cache_, repo_, commit_, file, progress, on_notice_, stop));
-    return cache_.link(repo_, commit_, file.path, file.etag);
+    for (const std::string& path : paths_of.at(file.etag)) {
+      KVASIR_RETURN_IF_ERROR(cache_.link(repo_, commit_, path, file.etag));
+    }
+    return Status();
   };
   Status outcome = for_each(
       files, [&] { progress.tick(); }, download);
