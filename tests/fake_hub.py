@@ -118,7 +118,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply_json({
                 "_id": "0", "id": name, "modelId": name, "author": name.split("/")[0], "sha": repo.commit, "private": False,
                 "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": [],
-                "siblings": [{"rfilename": file} for file in hub.listed.get(name, repo.files)]})
+                "siblings": [self.sibling(repo, file) for file in hub.listed.get(name, repo.files)]})
         match = re.fullmatch(r"/(?:(api/resolve-cache/models)/)?([^/]+/[^/]+)/(?:resolve/)?([0-9a-f]{40}|main|v1)/(.+)", path)
         if not match or match[2] not in hub.repos:
             return self.refuse(404, "RepoNotFound")
@@ -141,6 +141,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                     "Location": f"/api/resolve-cache/models/{name}/{repo.commit}/{urllib.parse.quote(file)}"})
         etag = hub.etags.get(file, repo.etag(file))
         self.reply(200, {"X-Repo-Commit": repo.commit, "ETag": f'W/"{etag}"'}, content)
+
+    def sibling(self, repo, file):
+        is_asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("blobs") == ["true"]
+        return {"rfilename": file} | ({"size": len(repo.files[file])} if is_asked and file in repo.files else {})
 
     @staticmethod
     def tree_entry(repo, file):

@@ -52,6 +52,10 @@ Result<RepoListing> parse_listing(const std::string& what, const std::string& ho
   for (const json& sibling : *siblings) {
     if (!sibling.is_object() || !is_text(sibling, "rfilename")) return wrong("'siblings' with 'rfilename'");
     listing.files.push_back(sibling["rfilename"].get<std::string>());
+    const auto size = sibling.find("size");
+    if (size != sibling.end() && size->is_number_unsigned()) {
+      listing.sizes[listing.files.back()] = size->get<std::uint64_t>();
+    }
   }
   return listing;
 }
@@ -132,8 +136,8 @@ HttpReply HubClient::exchange_patiently(const HttpRequest& request, std::string&
 Result<RepoListing> HubClient::list(const std::string& repo, std::string_view revision, bool is_patient) {
   const std::string what = fmt::format("{}@{}", repo, revision);
   HttpRequest request;
-  request.url =
-      fmt::format("{}/api/models/{}/revision/{}", settings_.endpoint, repo, escape_url(revision, true));
+  request.url = fmt::format("{}/api/models/{}/revision/{}?blobs=true", settings_.endpoint, repo,
+                            escape_url(revision, true));
   std::string body;
   const HttpReply reply = exchange_patiently(request, body, is_patient);
   if (body.size() > kMaxAnswerBytes) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -22,6 +23,7 @@ namespace kvasir::hub {
 struct RepoListing {
   std::string commit;
   std::vector<std::string> files;  // as the server names them: hostile until is_file_path()
+  std::map<std::string, std::uint64_t, std::less<>> sizes;  // of those whose size it says; a mirror may not
 };
 
 struct RemoteFile {

@@ -37,26 +37,25 @@ Pull::Pull(const HubSettings& settings, const HubCache& cache, const ModelRefere
 
 Result<std::string> Pull::run() {
   HubClient client(settings_, stop_, nullptr);
-  KVASIR_ASSIGN_OR_RETURN(const RepoListing listing,
-                          client.list(repo_, reference_.revision_or_main(), is_patient_));
-  commit_ = listing.commit;
-  KVASIR_ASSIGN_OR_RETURN(const std::vector<std::string> files, choose(listing));
+  KVASIR_ASSIGN_OR_RETURN(listing_, client.list(repo_, reference_.revision_or_main(), is_patient_));
+  commit_ = listing_.commit;
+  KVASIR_ASSIGN_OR_RETURN(const std::vector<std::string> files, choose());
   KVASIR_RETURN_IF_ERROR(fetch(files, on_progress_));
   if (reference_.file.empty()) {
     for (const std::string_view file : optional_files()) {
-      if (!has(listing, file)) cache_.mark_absent(repo_, commit_, file);
+      if (!has(listing_, file)) cache_.mark_absent(repo_, commit_, file);
     }
   }
   KVASIR_RETURN_IF_ERROR(cache_.set_ref(repo_, reference_.revision_or_main(), commit_));
   return commit_;
 }
 
-Result<std::vector<std::string>> Pull::choose(const RepoListing& listing) {
+Result<std::vector<std::string>> Pull::choose() {
   const std::string name = reference_.text();
   if (!reference_.file.empty()) {
-    KVASIR_ASSIGN_OR_RETURN(const std::string file, find_gguf(name, reference_.file, listing.files));
+    KVASIR_ASSIGN_OR_RETURN(const std::string file, find_gguf(name, reference_.file, listing_.files));
     std::vector<std::string> parts = gguf_parts(file);
-    const std::set<std::string_view> all(listing.files.begin(), listing.files.end());
+    const std::set<std::string_view> all(listing_.files.begin(), listing_.files.end());
     for (const std::string& part : parts) {
       if (!all.contains(part)) {
         return error(StatusCode::kNotFound, "{}: expected all parts of {}, there is no {}", name,
@@ -69,23 +68,23 @@ Result<std::vector<std::string>> Pull::choose(const RepoListing& listing) {
     }
     return parts;
   }
-  KVASIR_ASSIGN_OR_RETURN(std::vector<std::string> files, choose_weights(listing));
+  KVASIR_ASSIGN_OR_RETURN(std::vector<std::string> files, choose_weights());
   for (const std::string_view file : required_files()) {
-    if (!has(listing, file)) {
+    if (!has(listing_, file)) {
       return error(StatusCode::kUnsupported, "{}: expected a repository with {}, it has none", name, file);
     }
     files.emplace_back(file);
   }
   for (const std::string_view file : optional_files()) {
-    if (has(listing, file)) files.emplace_back(file);
+    if (has(listing_, file)) files.emplace_back(file);
   }
   return files;
 }
 
-Result<std::vector<std::string>> Pull::choose_weights(const RepoListing& listing) {
-  if (has(listing, kWeightsFile)) return std::vector{std::string(kWeightsFile)};
-  if (!has(listing, kWeightsIndexFile)) {
-    const std::vector<std::string> ggufs = gguf_models(listing.files);
+Result<std::vector<std::string>> Pull::choose_weights() {
+  if (has(listing_, kWeightsFile)) return std::vector{std::string(kWeightsFile)};
+  if (!has(listing_, kWeightsIndexFile)) {
+    const std::vector<std::string> ggufs = gguf_models(listing_.files);
     if (ggufs.empty()) {
       return error(StatusCode::kUnsupported, "{}: expected a repository with {} or {}, it has neither",
                    reference_.text(), kWeightsFile, kWeightsIndexFile);
@@ -96,7 +95,7 @@ Result<std::vector<std::string>> Pull::choose_weights(const RepoListing& listing
   KVASIR_RETURN_IF_ERROR(fetch({std::string(kWeightsIndexFile)}, nullptr));
   KVASIR_ASSIGN_OR_RETURN(std::vector<std::string> shards,
                           read_weights_index(cache_.snapshot(repo_, commit_).string()));
-  const std::set<std::string_view> all(listing.files.begin(), listing.files.end());
+  const std::set<std::string_view> all(listing_.files.begin(), listing_.files.end());
   for (const std::string& shard : shards) {
     if (!all.contains(shard)) {
       return error(StatusCode::kCorrupt, "{}: {} names {}, which the repository lacks", reference_.text(),
@@ -106,10 +105,18 @@ Result<std::vector<std::string>> Pull::choose_weights(const RepoListing& listing
   return shards;
 }
 
+bool Pull::has_whole(const std::string& path) const {
+  if (!cache_.has(repo_, commit_, path)) return false;
+  const auto expected = listing_.sizes.find(path);
+  std::error_code failure;
+  const std::filesystem::path file = cache_.snapshot(repo_, commit_) / path;
+  return expected == listing_.sizes.end() || std::filesystem::file_size(file, failure) == expected->second;
+}
+
 Status Pull::fetch(const std::vector<std::string>& paths, const ProgressMeter::OnProgress& on_progress) {
   std::vector<RemoteFile> files;
   for (const std::string& path : paths) {
-    if (!cache_.has(repo_, commit_, path)) files.push_back({path, {}, 0});
+    if (!has_whole(path)) files.push_back({path, {}, 0});
   }
   if (files.empty()) return Status();
   const auto describe = [&](HubClient& client, RemoteFile& file, const std::stop_token&) -> Status {
@@ -147,7 +154,7 @@ Status Pull::check_disk(const std::vector<RemoteFile>& files) const {
   std::uint64_t needed = 0;
   for (const RemoteFile& file : files) {
     const std::filesystem::path blob = cache_.blob(repo_, file.etag);
-    if (std::filesystem::exists(blob, failure)) continue;
+    if (std::filesystem::file_size(blob, failure) == file.num_bytes && !failure) continue;
     const auto there = std::filesystem::file_size(blob.string() + ".incomplete", failure);
     needed += file.num_bytes - (failure ? 0 : std::min<std::uint64_t>(there, file.num_bytes));
   }

@@ -31,8 +31,11 @@ class Pull {
  private:
   using ForFile = std::function<Status(HubClient& client, RemoteFile& file, const std::stop_token& stop)>;
 
-  Result<std::vector<std::string>> choose(const RepoListing& listing);
-  Result<std::vector<std::string>> choose_weights(const RepoListing& listing);
+  Result<std::vector<std::string>> choose();
+  Result<std::vector<std::string>> choose_weights();
+
+  // Whether the cache has a file of the commit, with the size that the hub says if it does.
+  bool has_whole(const std::string& path) const;
 
   // Has these files of the commit in the cache.
   Status fetch(const std::vector<std::string>& paths, const ProgressMeter::OnProgress& on_progress);
@@ -50,6 +53,7 @@ class Pull {
   const std::stop_token& stop_;
   const std::string& repo_;
   std::string commit_;
+  RepoListing listing_;
 };
 
 }  // namespace kvasir::hub
