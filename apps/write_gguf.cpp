@@ -4,11 +4,13 @@
 #include <spdlog/spdlog.h>
 
 #include <cctype>
+#include <filesystem>
 #include <iterator>
 
 #include "apps/loaded_model.h"
 #include "apps/stop_signals.h"
 #include "backend/block_types.h"
+#include "format/new_file.h"
 #include "hub/progress.h"
 #include "model/gguf_export.h"
 
@@ -38,6 +40,11 @@ std::string describe(const std::string& path, const model::ExportSummary& summar
 Status write_gguf(const GgufOptions& options) {
   if (!options.output.ends_with(".gguf")) {
     return error(StatusCode::kInvalidArgument, "{}: expected a name that ends in .gguf", options.output);
+  }
+  // Before anything is downloaded; of what lies here export_gguf() has more to say.
+  std::error_code failure;
+  if (!std::filesystem::exists(options.input, failure)) {
+    KVASIR_RETURN_IF_ERROR(format::NewFile::check(options.output, options.replaces));
   }
   const StopSignals signals;
   KVASIR_ASSIGN_OR_RETURN(format::ModelFiles files, open_model_files(options.input, signals.token()));

@@ -540,7 +540,9 @@ class WritingGguf(HubTestCase):
                 self.assertIn("is a file of the model that is read", self.expect_failure(*command, str(source), name))
         self.assertEqual(source.read_bytes(), self.MIXED.read_bytes())
         self.write("convert", source, out)
-        self.assertIn("is there already; --force replaces it", self.expect_failure("convert", str(source), str(out)))
+        self.assertIn("exists already; --force replaces it", self.expect_failure("convert", str(source), str(out)))
+        self.assertIn("exists already", self.expect_failure("convert", NAME, str(out)))
+        self.assertEqual(self.hub.requests, [])
         self.write("quantize", source, out, "--type", "q8_0", "--force")
 
     def test_a_signal_leaves_nothing_behind(self):

@@ -327,8 +327,7 @@ TEST(NewFile, IsThereWholeOrNotAtAll) {
     ASSERT_TRUE(file->publish().ok());
   }
   EXPECT_EQ(content(), "new");
-  EXPECT_EQ(NewFile::create(path, false).status().message(),
-            path + ": is there already; --force replaces it");
+  EXPECT_EQ(NewFile::create(path, false).status().message(), path + ": exists already; --force replaces it");
   ASSERT_TRUE(NewFile::create(path, true)->write("x", 1).ok());  // not published
   EXPECT_EQ(content(), "new");
   EXPECT_FALSE(std::filesystem::exists(part));

@@ -31,7 +31,9 @@ bool is_still_at(int descriptor, const std::string& path) {
          opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
 
-Status check_free(const std::string& path, bool replaces) {
+}  // namespace
+
+Status NewFile::check(const std::string& path, bool replaces) {
   std::error_code failure;
   if (!fs::exists(fs::symlink_status(path, failure))) return Status();
   if (fs::exists(path, failure) && !fs::is_regular_file(path, failure)) {
@@ -39,13 +41,11 @@ Status check_free(const std::string& path, bool replaces) {
                  path);
   }
   if (replaces) return Status();
-  return error(StatusCode::kInvalidArgument, "{}: is there already; --force replaces it", path);
+  return error(StatusCode::kInvalidArgument, "{}: exists already; --force replaces it", path);
 }
 
-}  // namespace
-
 Result<NewFile> NewFile::create(const std::string& path, bool replaces) {
-  KVASIR_RETURN_IF_ERROR(check_free(path, replaces));
+  KVASIR_RETURN_IF_ERROR(check(path, replaces));
   const std::string part = part_of(path);
   for (;;) {
     const int descriptor = ::open(part.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -58,7 +58,7 @@ Result<NewFile> NewFile::create(const std::string& path, bool replaces) {
     if (!is_still_at(descriptor, part)) continue;
     NewFile result(path, std::move(file));
     // Who had the lock before may have published meanwhile.
-    KVASIR_RETURN_IF_ERROR(check_free(path, replaces));
+    KVASIR_RETURN_IF_ERROR(check(path, replaces));
     if (::ftruncate(descriptor, 0) != 0) return failed(part, "emptied");
     return result;
   }

@@ -15,8 +15,12 @@ namespace kvasir::format {
 
 class NewFile {
  public:
-  // What is at `path` already is replaced in the end if `replaces` says so and it is a file. Errors:
-  // kInvalidArgument when it must stay; kUnavailable when another process writes the same file; kIo.
+  // Whether create() would find that what is at `path` must stay: when it is no file, or `replaces` is false.
+  // Errors: kInvalidArgument. No side effects.
+  static Status check(const std::string& path, bool replaces);
+
+  // What is at `path` already is replaced in the end. Errors: those of check(); kUnavailable when another
+  // process writes the same file; kIo.
   static Result<NewFile> create(const std::string& path, bool replaces);
 
   NewFile(NewFile&& other) noexcept = default;
