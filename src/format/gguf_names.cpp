@@ -142,6 +142,22 @@ std::optional<std::pair<int, std::string_view>> split_numbered(std::string_view 
   return std::pair(layer, name.substr(end + 1 - name.data()));
 }
 
+constexpr int kMaxExperts = 4096;
+
+// The matrix of one expert, "ffn_gate.3": as early files have them, where later ones have "ffn_gate_exps".
+std::optional<std::string> translate_expert(const NameTables& tables, std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  if (dot == name.npos) return std::nullopt;
+  int expert = 0;
+  const char* end = name.data() + name.size();
+  const auto [rest, failure] = std::from_chars(name.data() + dot + 1, end, expert);
+  const auto pattern = look_up(tables.special, fmt::format("{}_exps", name.substr(0, dot)));
+  if (failure != std::errc() || rest != end || expert < 0 || expert >= kMaxExperts || !pattern)
+    return std::nullopt;
+  const std::size_t star = pattern->find('*');
+  return fmt::format("{}{}{}", pattern->substr(0, star), expert, pattern->substr(star + 1));
+}
+
 // The Hugging Face name, where * is for the number of an expert.
 std::optional<std::string> translate(const NameTables& tables, std::string_view name) {
   const std::size_t dot = name.rfind('.');
@@ -152,8 +168,9 @@ std::optional<std::string> translate(const NameTables& tables, std::string_view 
   if (const auto layer = split_numbered(stem, kLayerPrefix)) {
     auto found = look_up(tables.special, layer->second);
     if (!found) found = look_up(tables.layer, layer->second);
-    if (!found) return std::nullopt;
-    return fmt::format("{}{}.{}{}", tables.layer_prefix, layer->first, *found, ending);
+    const auto original = found ? std::string(*found) : translate_expert(tables, layer->second);
+    if (!original) return std::nullopt;
+    return fmt::format("{}{}.{}{}", tables.layer_prefix, layer->first, *original, ending);
   }
   const auto found = look_up(tables.model, stem);
   if (!found) return std::nullopt;
@@ -252,7 +269,6 @@ class RowOrders {
   std::int64_t num_heads_, num_kv_heads_;
 };
 
-constexpr std::int64_t kMaxExperts = 4096;
 constexpr std::size_t kMaxSplitTensors = 1 << 17;
 
 // Each expert's part of a tensor of all experts.

@@ -35,6 +35,11 @@ constexpr char kQwen2[] = R"json({"type":"Sequence","pretokenizers":[
    "behavior":"Isolated","invert":false},
   {"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})json";
 
+constexpr char kSeedCoder[] = R"json({"type":"Sequence","pretokenizers":[
+  {"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+   "behavior":"Isolated","invert":false},
+  {"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})json";
+
 constexpr char kTekken[] = R"json({"type":"Sequence","pretokenizers":[
   {"type":"Split","pattern":{"Regex":"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
    "behavior":"Isolated","invert":false},
@@ -77,6 +82,8 @@ constexpr GgufPreTokenizer kKnown[] = {
     {"llama-bpe", kLlama3, false, /*ignore_merges=*/true, /*adds_bos=*/true},
     {"llama3", kLlama3, false, /*ignore_merges=*/true, /*adds_bos=*/true},
     {"llama-v3", kLlama3, false, /*ignore_merges=*/true, /*adds_bos=*/true},
+    {"falcon3", kLlama3, false, /*ignore_merges=*/true, /*adds_bos=*/true},
+    {"pixtral", kLlama3, false, /*ignore_merges=*/true, /*adds_bos=*/true},
     {"dbrx", kLlama3},
     {"smaug-bpe", kLlama3},
     {"qwen2", kQwen2, /*normalizes=*/true},
@@ -84,6 +91,7 @@ constexpr GgufPreTokenizer kKnown[] = {
     {"tekken", kTekken, false, /*ignore_merges=*/true, /*adds_bos=*/true},
     {"gpt-4o", kGpt4o},
     {"llama4", kGpt4o},
+    {"seed-coder", kSeedCoder},
     {"deepseek-coder", kDeepSeekCoder},
     {"deepseek-v3", kDeepSeek3},
 };

@@ -143,6 +143,19 @@ Status add_vocabulary(ModelFiles& files, std::uint32_t vocab_size, GgufWriter& w
   return Status();
 }
 
+// The format has keys for three ends: that of a text and, of the others, the last for that of a turn and one
+// between for that of a message, as Llama 3 lists them.
+Status add_ends(const std::string& where, const json& ids, GgufWriter& writer) {
+  constexpr std::size_t kMaxEnds = 3;
+  if (ids.size() > kMaxEnds) {
+    return wrong(where, "eos_token_id", fmt::format("at most {}, for which GGUF has keys", kMaxEnds), ids);
+  }
+  if (!ids.empty()) writer.add_count("tokenizer.ggml.eos_token_id", ids[0].get<std::uint32_t>());
+  if (ids.size() > 1) writer.add_count("tokenizer.ggml.eot_token_id", ids.back().get<std::uint32_t>());
+  if (ids.size() > 2) writer.add_count("tokenizer.ggml.eom_token_id", ids[1].get<std::uint32_t>());
+  return Status();
+}
+
 // Ids of special tokens and the chat template.
 Status add_special_tokens(ModelFiles& files, const json& config, GgufWriter& writer) {
   json generation = json::object();
@@ -156,7 +169,8 @@ Status add_special_tokens(ModelFiles& files, const json& config, GgufWriter& wri
     if (id.is_number_unsigned()) writer.add_count(name, id.get<std::uint32_t>());
   };
   add_id("bos_token_id", "tokenizer.ggml.bos_token_id");
-  add_id("eos_token_id", "tokenizer.ggml.eos_token_id");
+  KVASIR_RETURN_IF_ERROR(
+      add_ends(files.path("config.json"), config.value("eos_token_id", json::array()), writer));
   add_id("pad_token_id", "tokenizer.ggml.padding_token_id");
   json source;
   if (files.has("tokenizer_config.json")) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -48,7 +49,8 @@ class ChangedFolder {
     set_config(config);
   }
 
-  void set_config(const json& config) { contents_["config.json"] = config.dump(); }
+  void set_config(const json& config) { set_file("config.json", config.dump()); }
+  void set_file(const char* name, const std::string& content) { contents_[name] = content; }
 
   // Gives another beginning to the names of tensors that begin with `from`.
   void rename_tensors(std::string_view from, const std::string& to) {
@@ -203,6 +205,42 @@ TEST_F(GgufExport, RefusesWhatTheFormatHasNoKeyFor) {
   }
 }
 
+// Which the format has as a factor on top of yarn's own.
+TEST_F(GgufExport, KeepsTheMagnitudesOfYarn) {
+  for (const json& option :
+       {json{{"attention_factor", 0.9}}, json{{"mscale", 0.8}, {"mscale_all_dim", 1.5}}}) {
+    json scaling = {{"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 64}};
+    scaling.update(option);
+    const ChangedFolder changed(data_ / "models/llama-rope-yarn", {{"rope_scaling", scaling}});
+    const Status status = export_from(changed.files());
+    ASSERT_TRUE(status.ok()) << status.message();
+    const std::vector<float> logits = logits_of(file_);
+    const std::vector<float> expected = logits_of(load(changed.files(), {WeightDtype::kF32}));
+    ASSERT_EQ(logits.size(), expected.size());
+    for (std::size_t i = 0; i < logits.size(); ++i) ASSERT_NEAR(logits[i], expected[i], 1e-4) << i;
+  }
+}
+
+// The tokens of config.json and generation_config.json.
+TEST_F(GgufExport, EndsTextsWhereItsFolderDoes) {
+  ChangedFolder folder(data_ / "models/llama-gqa", {{"eos_token_id", {2, 7}}});
+  folder.set_file("generation_config.json", json{{"eos_token_id", {5, 2}}}.dump());
+  ASSERT_TRUE(export_from(folder.files()).ok());
+  auto exported = format::ModelFiles::open(file_.string());
+  ASSERT_TRUE(exported.ok()) << exported.status().message();
+  auto original = folder.files();
+  auto ends = read_model_config(*exported)->eos_token_ids,
+       expected = read_model_config(original)->eos_token_ids;
+  std::sort(ends.begin(), ends.end());
+  std::sort(expected.begin(), expected.end());
+  EXPECT_EQ(ends, (std::vector<TokenId>{2, 5, 7}));
+  EXPECT_EQ(ends, expected);
+  EXPECT_EQ(*exported->gguf()->metadata.integer("tokenizer.ggml.eos_token_id", 0, 9), 5);
+
+  const ChangedFolder many(data_ / "models/llama-gqa", {{"eos_token_id", {1, 2, 3, 4}}});
+  EXPECT_NE(export_from(many.files()).message().find("eos_token_id: expected at most 3"), std::string::npos);
+}
+
 TEST_F(GgufExport, RoundsMatricesToTheTypeAskedFor) {
   for (const auto& [type, name] : {std::pair(backend::BlockType::kQ8_0, "Q8_0"),
                                    {backend::BlockType::kQ4_0, "Q4_0"},
@@ -331,6 +369,13 @@ TEST_F(GgufExport, KnowsAllNamesThatAFolderMayHave) {
   Status status = export_from(gpt2.files());
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(logits_of(file_), logits_of(data_ / "models/gpt2"));
+
+  ChangedFolder llama(data_ / "models/llama-gqa", json::object());
+  llama.rename_tensors("model.", "");  // as in Qwen3-Embedding
+  status = export_from(llama.files());
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(logits_of(file_), logits_of(data_ / "models/llama-gqa"));
+  EXPECT_EQ(logits_of(load(llama.files(), {WeightDtype::kF32})), logits_of(data_ / "models/llama-gqa"));
 
   json text = json::parse(std::ifstream(data_ / "models/gemma3/config.json"));
   text["query_pre_attn_scalar"] = text["head_dim"];

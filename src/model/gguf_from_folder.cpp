@@ -100,6 +100,7 @@ Result<GgufTensors> add_folder(format::ModelFiles& files, format::GgufWriter& wr
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
     if (is_part && object.contains(key)) options[key] = object[key];
   }
+  options["eos_token_id"] = config.eos_token_ids;  // also those of generation_config.json
   KVASIR_ASSIGN_OR_RETURN(const TensorMap tensors, format::read_tensors(files));
   KVASIR_ASSIGN_OR_RETURN(GgufTensors named, name_tensors(tensors, config, family, is_part));
   add_options(config, options, family, writer, named);

@@ -107,10 +107,11 @@ class OptionWriter {
 
   void add_yarn(const json& scaling) {
     add_count("rope.scaling.original_context_length", original_context(scaling));
-    constexpr std::pair<const char*, const char*> kOptions[] = {
-        {"attention_factor", "rope.scaling.yarn_attn_factor"},
-        {"beta_fast", "rope.scaling.yarn_beta_fast"},
-        {"beta_slow", "rope.scaling.yarn_beta_slow"}};
+    // The format's factor is on top of what yarn does to magnitudes.
+    const double extra = config_.rope.magnitude / (1 + 0.1 * std::log(number(scaling, "factor", 1)));
+    if (std::abs(extra - 1) > 1e-6) add_number("rope.scaling.attn_factor", extra);
+    constexpr std::pair<const char*, const char*> kOptions[] = {{"beta_fast", "rope.scaling.yarn_beta_fast"},
+                                                                {"beta_slow", "rope.scaling.yarn_beta_slow"}};
     for (const auto& [option, name] : kOptions) {
       if (scaling.value(option, json()).is_number()) add_number(name, number(scaling, option, 0));
     }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "format/gguf.h"
@@ -12,6 +13,7 @@
 #include "format/gguf_harness.h"
 #include "format/gguf_names.h"
 #include "format/safetensors.h"
+#include "model/model_families.h"
 #include "model/model_harness.h"
 #include "model/tensor_rows.h"
 #include "model/weights.h"
@@ -126,7 +128,7 @@ json config_of(format::GgufBuilder file, const char* architecture) {
   file.number(prefix + "embedding_length", 64u).number(prefix + "feed_forward_length", 128u);
   file.number(prefix + "attention.head_count", 4u).number(prefix + "attention.head_count_kv", 2u);
   file.tensor("token_embd.weight", {64, 100}, 0, 0);
-  const std::string bytes = file.build(64 * 100 * 4);
+  const std::string bytes = file.build(64 * 100 * 4 + 32);
   const auto gguf = format::parse_gguf("f.gguf", std::as_bytes(std::span(bytes)));
   EXPECT_TRUE(gguf.ok()) << gguf.status().message();
   const auto config = format::gguf_config(*gguf);
@@ -198,6 +200,97 @@ TEST(GgufConfig, HasWhatIsSpecialInAFamily) {
   EXPECT_EQ(config_of(partial, "gptneox")["rotary_pct"], 0.25);
 }
 
+// What files of this architecture with these keys say of the rotation.
+json scaling_of(const std::map<std::string, float>& numbers, const char* type = nullptr) {
+  format::GgufBuilder file;
+  for (const auto& [name, value] : numbers) file.number("llama.rope." + name, value);
+  if (type != nullptr) file.string("llama.rope.scaling.type", type);
+  const json config = config_of(file, "llama");
+  return config.is_object() ? config.value("rope_scaling", json()) : config;
+}
+
+TEST(GgufConfig, ScalesRotationsAsLlamaCppDoes) {
+  const json linear = {{"rope_type", "linear"}, {"factor", 4.0}};
+  EXPECT_EQ(scaling_of({{"scaling.factor", 4}}, "linear"), linear);
+  EXPECT_EQ(scaling_of({{"scaling.factor", 4}}), linear);
+  EXPECT_EQ(scaling_of({{"scale_linear", 4}}), linear);
+  EXPECT_EQ(scaling_of({{"scaling.factor", 4}}, "none"), json());
+  EXPECT_EQ(scaling_of({{"scale_linear", 1}, {"scaling.attn_factor", 1}}), json());
+  EXPECT_EQ(scaling_of({{"scaling.attn_factor", 2}}),
+            "f.gguf: key 'llama.rope.scaling.attn_factor': supported is 1 without yarn and longrope, got 2");
+  // Without its original context it is that of the file. yarn_attn_factor is not used.
+  json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 4096}};
+  EXPECT_EQ(scaling_of({{"scaling.factor", 4}, {"scaling.yarn_attn_factor", 0.5f}}, "yarn"), yarn);
+  json stronger = scaling_of({{"scaling.factor", 4}, {"scaling.attn_factor", 0.5f}}, "yarn");
+  EXPECT_NEAR(stronger["attention_factor"].get<double>(), 0.5 * (1 + 0.1 * std::log(4)), 1e-9);
+  stronger.erase("attention_factor");
+  EXPECT_EQ(stronger, yarn);
+}
+
+// Llama 3's factors, as early files have them.
+TEST(GgufConfig, TakesFactorsBesideAKeyThatSaysNothing) {
+  format::GgufBuilder file;
+  file.number("llama.rope.scaling.attn_factor", 1.0f).number("llama.rope.dimension_count", 16u);
+  file.tensor("rope_freqs.weight", {8}, 0, 64 * 100 * 4);
+  EXPECT_EQ(config_of(file, "llama")["rope_scaling"]["rope_type"], "longrope");
+  format::GgufBuilder both = file;
+  both.string("llama.rope.scaling.type", "yarn").number("llama.rope.scaling.factor", 2.0f);
+  EXPECT_EQ(config_of(both, "llama"),
+            "f.gguf: rope.scaling.type 'yarn' is not known, or not that of the file's factors");
+}
+
+TEST(GgufConfig, HasWhatEarlyFilesLeaveOut) {
+  const json gemma = config_of({}, "gemma2");
+  EXPECT_EQ(gemma["attn_logit_softcapping"], 50.0);
+  EXPECT_EQ(gemma["final_logit_softcapping"], 30.0);
+  EXPECT_EQ(gemma["sliding_window"], 4096);
+  const json gemma3 = config_of({}, "gemma3");
+  EXPECT_EQ(gemma3["attn_logit_softcapping"], nullptr);
+  EXPECT_EQ(gemma3["final_logit_softcapping"], nullptr);
+}
+
+TEST(GgufConfig, KnowsTheKeysOfPopularFiles) {
+  format::GgufBuilder starcoder;
+  starcoder.number("starcoder2.attention.layer_norm_epsilon", 1e-5f);
+  starcoder.number("starcoder2.attention.layer_norm_rms_epsilon", 1e-5f);
+  EXPECT_EQ(config_of(starcoder, "starcoder2")["norm_epsilon"], 1e-5);
+
+  for (const unsigned size : {0u, 64u}) {
+    format::GgufBuilder coder;
+    coder.number("qwen3moe.expert_count", 4u).number("qwen3moe.expert_used_count", 2u);
+    coder.number("qwen3moe.expert_feed_forward_length", 32u);
+    coder.number("qwen3moe.expert_shared_feed_forward_length", size);
+    const json config = config_of(coder, "qwen3moe");
+    ModelConfig read;
+    const Status status = read_family("m", config, read);
+    EXPECT_EQ(status.message(),
+              size == 0 ? "" : "m: shared_expert_intermediate_size: supported is 0, got 64");
+  }
+
+  for (const unsigned pooling : {1u, 3u}) {
+    format::GgufBuilder embedding;
+    embedding.number("qwen3.pooling_type", pooling);
+    const json config = config_of(embedding, "qwen3");
+    if (pooling == 1) {
+      EXPECT_TRUE(config.is_object()) << config;
+    } else {
+      EXPECT_EQ(config, "f.gguf: key 'qwen3.pooling_type': supported is 1, the mean of all tokens, got 3");
+    }
+  }
+}
+
+// Texts of ends count where the file says that they are control (3) or user-defined (4); those of turns
+// always.
+TEST(GgufConfig, FindsTheTokensThatEndATextByTheirNames) {
+  format::GgufBuilder file;
+  file.strings("tokenizer.ggml.tokens", {"a", "<EOT>", "<|endoftext|>", "<|im_end|>", "</s>", "_<EOT>", "b"});
+  file.number("tokenizer.ggml.eos_token_id", 6u).number("tokenizer.ggml.eot_token_id", 0u);
+  format::GgufBuilder typed = file;
+  typed.array<std::int32_t>("tokenizer.ggml.token_type", format::GgufType::kInt32, {1, 1, 3, 1, 1, 4, 3});
+  EXPECT_EQ(config_of(file, "llama")["eos_token_id"], json({6, 0, 3}));
+  EXPECT_EQ(config_of(typed, "llama")["eos_token_id"], json({6, 0, 2, 3, 5}));
+}
+
 TEST(GgufConfig, RefusesWhatItDoesNotKnow) {
   format::GgufBuilder unknown;
   unknown.number("llama.attention.clamp_kqv", 1.0f);
@@ -232,6 +325,32 @@ TEST(GgufTensors, HaveTheirOriginalNamesAndOrder) {
   const format::TensorInfo& expert = tensors->at("model.layers.0.block_sparse_moe.experts.1.w3.weight");
   EXPECT_EQ(expert.shape, (std::vector<std::int64_t>{2, 4}));
   EXPECT_EQ(expert.data.data(), gguf->tensors.at("blk.0.ffn_up_exps.weight").data.data() + 32);
+
+  // Early files have a tensor for each expert.
+  format::GgufBuilder early;
+  early.string("general.architecture", "llama").number("llama.attention.head_count", 2u);
+  std::uint64_t offset = 0;
+  for (const char* name : {"ffn_gate.0", "ffn_up.0", "ffn_down.0", "ffn_gate.11"}) {
+    early.tensor(fmt::format("blk.2.{}.weight", name), {8, 4}, 0, offset);
+    offset += 8 * 4 * 4;
+  }
+  const std::string split = early.build(offset);
+  const auto experts = format::gguf_tensors(*format::parse_gguf("f.gguf", std::as_bytes(std::span(split))));
+  ASSERT_TRUE(experts.ok()) << experts.status().message();
+  EXPECT_EQ(experts->size(), 4u);
+  for (const char* name : {"0.w1", "0.w3", "0.w2", "11.w1"}) {
+    EXPECT_TRUE(experts->contains(fmt::format("model.layers.2.block_sparse_moe.experts.{}.weight", name)))
+        << name;
+  }
+  for (const char* name : {"ffn_gate.4096", "ffn_gate.-1", "ffn_gate.1x", "attn_q.0"}) {
+    format::GgufBuilder wrong;
+    wrong.string("general.architecture", "llama").number("llama.attention.head_count", 2u);
+    wrong.tensor(fmt::format("blk.2.{}.weight", name), {8}, 0, 0);
+    const std::string file_bytes = wrong.build(32);
+    EXPECT_FALSE(
+        format::gguf_tensors(*format::parse_gguf("f.gguf", std::as_bytes(std::span(file_bytes)))).ok())
+        << name;
+  }
 
   format::GgufBuilder unknown;
   unknown.string("general.architecture", "qwen2").tensor("blk.0.ssm_a.weight", {8}, 0, 0);

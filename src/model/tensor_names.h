@@ -16,7 +16,7 @@ enum class QkvLayout {
 struct TensorNames {
   // What the names of the model (not of the output matrix) may begin with: that for which there is an
   // embedding. Likewise the output matrix. Empty names at the end are not tried.
-  std::array<const char*, 4> roots = {"model."};
+  std::array<const char*, 4> roots = {"model.", ""};
   std::array<const char*, 2> output = {"lm_head"};
   const char* embedding = "embed_tokens";
   const char* positions = nullptr;  // null: no learned positions

@@ -83,10 +83,10 @@ struct Metadata {
 
 TEST(GgufTokenizer, KnowsPreTokenizersByName) {
   for (const char* name :
-       {"default",   "gpt-2",    "phi-2",  "roberta-bpe",    "mpt",        "olmo",
-        "starcoder", "refact",   "smollm", "command-r",      "falcon",     "llama-bpe",
-        "llama3",    "llama-v3", "dbrx",   "smaug-bpe",      "qwen2",      "deepseek-r1-qwen",
-        "tekken",    "gpt-4o",   "llama4", "deepseek-coder", "deepseek-v3"}) {
+       {"default",        "gpt-2",       "phi-2",     "roberta-bpe",      "mpt",       "olmo",   "starcoder",
+        "refact",         "smollm",      "command-r", "falcon",           "llama-bpe", "llama3", "llama-v3",
+        "dbrx",           "smaug-bpe",   "qwen2",     "deepseek-r1-qwen", "tekken",    "gpt-4o", "llama4",
+        "deepseek-coder", "deepseek-v3", "falcon3",   "pixtral",          "seed-coder"}) {
     SCOPED_TRACE(name);
     format::GgufBuilder file;
     file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", name);
