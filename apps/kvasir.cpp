@@ -345,9 +345,10 @@ int run(int argc, char** argv) {
   }
   const bool is_quiet = !serve_command->parsed();
   set_up_log(is_quiet ? "warn" : http_options.log_level);
-  for (const std::string& name : unknown_variables(app)) {
-    if (serve_command->parsed())
+  if (serve_command->parsed()) {
+    for (const std::string& name : unknown_variables(app)) {
       spdlog::warn("{} is set and is not a setting: kvasir serve --help has them", name);
+    }
   }
   Status status = dotenv;
   if (!status.ok()) {

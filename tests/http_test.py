@@ -330,7 +330,7 @@ class Load(unittest.TestCase):
                 s.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 server.wait_for(lambda stats: stats["requests_running"] == 1)
                 server.process.send_signal(signal.SIGTERM)
-                time.sleep(0.3)
+                server.wait_for_output(b"stopping")
                 server.process.send_signal(signal.SIGTERM)
                 self.assertEqual(server.process.wait(10), 128 + signal.SIGTERM)
 

@@ -50,6 +50,12 @@ class Server:
             time.sleep(0.02)
         raise AssertionError(f"the server does not listen: {self.output()}")
 
+    def wait_for_output(self, text):
+        end = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.output():
+            assert time.monotonic() < end and self.process.poll() is None, self.output()
+            time.sleep(0.02)
+
     def stop(self):
         """Asks it to end, as a service manager would; its exit status, once it has ended what was running."""
         self.process.send_signal(signal.SIGTERM)

@@ -271,17 +271,20 @@ class RowOrders {
 
 constexpr std::size_t kMaxSplitTensors = 1 << 17;
 
-// Each expert's part of a tensor of all experts.
-void add_experts(std::string_view pattern, const TensorInfo& all, TensorMap& out) {
+// Each expert's part of a tensor of all experts; whether none of them was there before.
+bool add_experts(std::string_view pattern, const TensorInfo& all, TensorMap& out) {
   const std::size_t star = pattern.find('*');
   const std::int64_t num_experts = all.shape[0];
   const std::size_t bytes = all.data.size() / num_experts;
+  bool are_new = true;
   for (std::int64_t i = 0; i < num_experts; ++i) {
     TensorInfo one = all;
     one.shape.erase(one.shape.begin());
     one.data = all.data.subspan(i * bytes, bytes);
-    out.emplace(fmt::format("{}{}{}", pattern.substr(0, star), i, pattern.substr(star + 1)), std::move(one));
+    std::string name = fmt::format("{}{}{}", pattern.substr(0, star), i, pattern.substr(star + 1));
+    are_new &= out.emplace(std::move(name), std::move(one)).second;
   }
+  return are_new;
 }
 
 }  // namespace
@@ -325,19 +328,24 @@ Result<TensorMap> gguf_tensors(const Gguf& gguf) {
       return error(StatusCode::kUnsupported, "{}: tensor '{}' is not known in models of architecture '{}'",
                    info.file, printable(name), family.architecture);
     }
+    bool is_new;
     if (translation->find('*') != translation->npos) {
       if (info.shape.size() != 3 || info.shape[0] > kMaxExperts || tensors.size() > kMaxSplitTensors) {
         return error(StatusCode::kCorrupt,
                      "{}: tensor '{}': expected the matrices of at most {} experts, got shape [{}]",
                      info.file, printable(name), kMaxExperts, fmt::join(info.shape, ","));
       }
-      add_experts(*translation, info, tensors);
-      continue;
+      is_new = add_experts(*translation, info, tensors);
+    } else {
+      TensorInfo tensor = info;
+      if (family.has_shifted_norms && name.ends_with("norm.weight")) tensor.offset = 1;
+      KVASIR_RETURN_IF_ERROR(orders.set(name.substr(0, name.rfind('.')), tensor));
+      is_new = tensors.emplace(*translation, std::move(tensor)).second;
     }
-    TensorInfo tensor = info;
-    if (family.has_shifted_norms && name.ends_with("norm.weight")) tensor.offset = 1;
-    KVASIR_RETURN_IF_ERROR(orders.set(name.substr(0, name.rfind('.')), tensor));
-    tensors.emplace(*translation, std::move(tensor));
+    if (!is_new) {
+      return error(StatusCode::kCorrupt, "{}: tensor '{}': another tensor is the same matrix", info.file,
+                   printable(name));
+    }
   }
   return tensors;
 }

@@ -351,6 +351,17 @@ TEST(GgufTensors, HaveTheirOriginalNamesAndOrder) {
         format::gguf_tensors(*format::parse_gguf("f.gguf", std::as_bytes(std::span(file_bytes)))).ok())
         << name;
   }
+  for (const char* again : {"ffn_gate.01", "ffn_gate_exps"}) {
+    format::GgufBuilder twice;
+    twice.string("general.architecture", "llama").number("llama.attention.head_count", 2u);
+    twice.tensor("blk.2.ffn_gate.1.weight", {8, 4}, 0, 0);
+    twice.tensor(fmt::format("blk.2.{}.weight", again), {8, 2, 2}, 0, 128);
+    const std::string file_bytes = twice.build(256);
+    const auto tensors_of =
+        format::gguf_tensors(*format::parse_gguf("f.gguf", std::as_bytes(std::span(file_bytes))));
+    EXPECT_NE(tensors_of.status().message().find("another tensor is the same matrix"), std::string::npos)
+        << again;
+  }
 
   format::GgufBuilder unknown;
   unknown.string("general.architecture", "qwen2").tensor("blk.0.ssm_a.weight", {8}, 0, 0);

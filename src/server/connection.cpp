@@ -36,10 +36,10 @@ std::string_view key_in(const auto& request) {
   return key_of(header(request, http::field::authorization), header(request, "X-Api-Key"));
 }
 
-// The route that a request names, whatever its method; null: none. `parameter`: see find_route().
-const api::RouteInfo* route_of(const auto& request, std::string_view& parameter) {
+// Without the query.
+std::string_view path_of(const auto& request) {
   const std::string_view target(request.target().data(), request.target().size());
-  return api::find_route(target.substr(0, target.find('?')), parameter);
+  return target.substr(0, target.find('?'));
 }
 
 http::response<http::string_body> reply(int status, std::string body,
@@ -147,7 +147,7 @@ asio::awaitable<bool> Connection::refuse_unread(error_code failure) {
 // Whom the server does not let in: known from the header, before a body is read.
 std::optional<Connection::Response> Connection::denial(const Request& request) const {
   std::string_view parameter;
-  const api::RouteInfo* const route = route_of(request, parameter);
+  const api::RouteInfo* const route = api::find_route(path_of(request), parameter);
   if (route == nullptr || request.method() == http::verb::options) return std::nullopt;
   const auto denial = state_.access.check(route->access, key_in(request));
   if (!denial) return std::nullopt;
@@ -189,7 +189,8 @@ asio::awaitable<bool> Connection::answer(const Request& request) {
 
 asio::awaitable<bool> Connection::answer_by_route(const Request& request) {
   std::string_view parameter;
-  const api::RouteInfo* const route = route_of(request, parameter);
+  const std::string_view path = path_of(request);
+  const api::RouteInfo* const route = api::find_route(path, parameter);
   const auto failed = [&](int status, std::string_view message) {
     const api::ErrorStyle style = route == nullptr ? api::ErrorStyle::kOpenAi : route->error_style;
     return reply(status, api::error_body(style, status, message));
@@ -200,9 +201,7 @@ asio::awaitable<bool> Connection::answer_by_route(const Request& request) {
     co_return co_await write(request, std::move(response));
   }
   if (route == nullptr) {
-    const std::string_view target(request.target().data(), request.target().size());
-    co_return co_await write(request,
-                             failed(404, fmt::format("there is no '{}' here", target.substr(0, 100))));
+    co_return co_await write(request, failed(404, fmt::format("there is no '{}' here", path.substr(0, 100))));
   }
   // HEAD is a GET whose body is not sent.
   const http::verb method = request.method() == http::verb::head ? http::verb::get : request.method();

@@ -147,6 +147,8 @@ void HttpServer::Impl::drain() {
   for (const auto& connection : connections) {
     asio::post(connection->executor(), [connection] { connection->close_if_idle(); });
   }
+  spdlog::info("stopping: requests in progress have {} s; a second signal ends them",
+               state.config.drain_timeout.count());
   drain_timer.expires_after(state.config.drain_timeout);
   drain_timer.async_wait([this](error_code failure) {
     if (!failure) io.stop();
